@@ -1,0 +1,88 @@
+/** What a failure looks like on the terminal, and which exit code it has. */
+import { ConnectionError, LandlordApiError, TenantFailedError, WaitTimeoutError } from "@landlord/client";
+import { ConfigError } from "../config/load.ts";
+import { LandlordError, messageOf } from "../domain/errors.ts";
+import { UsageError } from "./input.ts";
+import { paint, printable } from "./output.ts";
+
+export const EXIT_CODES = {
+  ok: 0,
+  failure: 1,
+  usage: 2,
+  notFound: 3,
+  conflict: 4,
+  unreachable: 5,
+  waitTimeout: 6,
+  tenantFailed: 7,
+} as const;
+
+/** Answered by a proxy in front of a server that is not there, or by one that is starting or stopping. */
+const UNAVAILABLE_STATUSES: readonly number[] = [502, 503, 504];
+
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof UsageError || error instanceof ConfigError) return EXIT_CODES.usage;
+  if (error instanceof ConnectionError) return EXIT_CODES.unreachable;
+  if (error instanceof WaitTimeoutError) return EXIT_CODES.waitTimeout;
+  if (error instanceof TenantFailedError) return EXIT_CODES.tenantFailed;
+  if (!(error instanceof LandlordApiError)) return EXIT_CODES.failure;
+  if (error.status === 404) return EXIT_CODES.notFound;
+  if (error.status === 409 || error.status === 412) return EXIT_CODES.conflict;
+  return UNAVAILABLE_STATUSES.includes(error.status) ? EXIT_CODES.unreachable : EXIT_CODES.failure;
+}
+
+/** The error, its details and the next step, one line each, escaped. */
+export function renderFailure(error: unknown, colour: boolean): string {
+  const details =
+    error instanceof LandlordError || error instanceof LandlordApiError ? [...error.details] : [];
+  if (error instanceof LandlordApiError && error.status >= 500 && error.requestId !== null) {
+    details.push(`request id: ${error.requestId}`);
+  }
+  const hint = hintOf(error);
+  const lines = [
+    `${paint("error:", "red", colour)} ${printable(messageOf(error))}`,
+    ...details.map((detail) => `  ${printable(detail)}`),
+    ...(hint === null ? [] : [`${paint("hint:", "yellow", colour)} ${printable(hint)}`]),
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+function hintOf(error: unknown): string | null {
+  if (error instanceof UsageError) return "run the command with --help to see how it is used";
+  if (error instanceof ConfigError)
+    return "`landlord config print` shows the configuration and where it comes from";
+  if (error instanceof ConnectionError) {
+    return "start a server with `landlord dev`, or name another with --api-url or LANDLORD_API_URL";
+  }
+  if (error instanceof TenantFailedError) {
+    return `correct its configuration with \`landlord set ${error.tenant.name} --config …\`; see \`landlord operations ${error.tenant.name}\``;
+  }
+  if (error instanceof WaitTimeoutError) {
+    const name = error.tenant?.name ?? "NAME";
+    return `Landlord goes on trying; look again with \`landlord get ${name}\`, or wait longer with --timeout`;
+  }
+  return error instanceof LandlordApiError ? apiHint(error) : null;
+}
+
+function apiHint(error: LandlordApiError): string | null {
+  switch (error.status) {
+    case 400:
+      return "`landlord compute --provider P` shows what a configuration may hold";
+    case 401:
+    case 403:
+      return "put a token that may do this into LANDLORD_API_TOKEN";
+    case 404:
+      return "`landlord list --include-deleted` shows every tenant";
+    case 409:
+      return conflictHint(error.code);
+    case 412:
+      return "it was changed meanwhile: look at it with `landlord get`, then try again";
+    default:
+      return error.status >= 500 ? "try again; the server's log tells more under the request id" : null;
+  }
+}
+
+function conflictHint(code: string): string {
+  if (code === "tenant_deleting") return "wait until it is gone (`landlord delete … --wait`), then try again";
+  if (code === "immutable_field") return "create a new tenant instead, and delete this one";
+  return "look at it with `landlord get`; change an existing tenant with `landlord set`";
+}

@@ -1,0 +1,331 @@
+/**
+ * Every key of the configuration, once: its type, bounds, default and description. Loading, printing and the
+ * reference page all derive from here. Durations are written like "1h30m" and become milliseconds.
+ */
+import { z } from "zod";
+import type { JsonObject } from "../domain/json.ts";
+import { parseDuration } from "./duration.ts";
+
+/** Timers of Node hold 31 bits; a longer delay would fire at once. */
+const TIMER_MAX_MS = 2_147_483_647;
+
+function duration(bounds: { readonly minMs?: number; readonly maxMs?: number } = {}) {
+  const { minMs = 1, maxMs = TIMER_MAX_MS } = bounds;
+  return z
+    .string({ error: 'must be a duration such as "500ms", "10s" or "1h30m"' })
+    .meta({ format: "duration" })
+    .transform((text, context) => {
+      const milliseconds = parseDuration(text.trim());
+      if (milliseconds === null) {
+        context.addIssue({ code: "custom", message: 'must be a duration such as "500ms", "10s" or "1h30m"' });
+        return z.NEVER;
+      }
+      if (!Number.isInteger(milliseconds) || milliseconds < minMs || milliseconds > maxMs) {
+        context.addIssue({
+          code: "custom",
+          message: `must be a whole number of milliseconds between ${minMs}ms and ${maxMs}ms`,
+        });
+        return z.NEVER;
+      }
+      return milliseconds;
+    });
+}
+
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+/** For spans that are compared with the database's clock and never become a timer. */
+const ANY_SPAN = { minMs: 0, maxMs: 100 * 365 * 24 * HOUR };
+
+/** Workflow engines that this version has. */
+export const WORKFLOW_ENGINES = ["restate", "mock"] as const;
+export type WorkflowEngineName = (typeof WORKFLOW_ENGINES)[number];
+
+const engineName = z.enum(WORKFLOW_ENGINES);
+const port = z.int().min(1).max(65_535);
+const listenPort = z.int().min(0).max(65_535);
+const hostName = z.string().min(1);
+const httpUrl = z.url({ protocol: /^https?$/, error: "must be a URL that starts with http:// or https://" });
+
+function isPostgresUrl(text: string): boolean {
+  return /^postgres(?:ql)?:\/\//i.test(text) && URL.canParse(text);
+}
+const databaseUrl = z
+  .string()
+  .refine(isPostgresUrl, { error: "must be a URL like postgres://user:password@host:5432/database" });
+
+const httpSection = z.strictObject({
+  host: hostName.default("127.0.0.1").describe("Address that the API listens on."),
+  port: listenPort.default(8081).describe("Port that the API listens on; 0 takes a free one."),
+  public_url: httpUrl
+    .optional()
+    .describe("Base URL at which workers and clients reach this API. Without it: made from host and port."),
+  read_timeout: duration()
+    .default(10 * SECOND)
+    .describe("A request must have arrived completely within this time."),
+  write_timeout: duration()
+    .default(30 * SECOND)
+    .describe("An answer must have been written within this time."),
+  idle_timeout: duration()
+    .default(120 * SECOND)
+    .describe("Idle keep-alive connections are closed after this time."),
+  shutdown_timeout: duration()
+    .default(30 * SECOND)
+    .describe("How long a stop waits for requests in flight."),
+  body_limit_bytes: z
+    .int()
+    .min(1024)
+    .max(64 * 1024 * 1024)
+    .default(1_048_576)
+    .describe("Largest request body in bytes."),
+});
+
+const logSection = z.strictObject({
+  level: z
+    .enum(["trace", "debug", "info", "warn", "error"])
+    .default("info")
+    .describe("Least level that is written."),
+  format: z
+    .enum(["auto", "json", "pretty"])
+    .default("auto")
+    .describe("One JSON object a line, or text for people. auto: pretty when standard error is a terminal."),
+});
+
+const databaseSection = z.strictObject({
+  url: databaseUrl.optional().describe("PostgreSQL URL. Excludes host, port, user, password and database."),
+  listen_url: databaseUrl
+    .optional()
+    .describe("URL of a direct connection for LISTEN, when url leads to a transaction pooler."),
+  host: hostName.optional().describe("Host of PostgreSQL, when url is not used."),
+  port: port.default(5432).describe("Port of PostgreSQL, with host."),
+  user: z.string().min(1).optional().describe("User, with host."),
+  password: z.string().optional().describe("Password, with host. Secret."),
+  database: z.string().min(1).optional().describe("Name of the database, with host."),
+  ssl_mode: z
+    .enum(["disable", "prefer", "require", "verify-full"])
+    .default("prefer")
+    .describe("TLS to PostgreSQL, with host; in a url it is the parameter sslmode."),
+  max_connections: z
+    .int()
+    .min(1)
+    .max(1000)
+    .default(10)
+    .describe("Size of the connection pool of each server."),
+  connect_timeout: duration()
+    .default(10 * SECOND)
+    .describe("How long one connection attempt may take."),
+  auto_migrate: z
+    .boolean()
+    .default(true)
+    .describe("Migrate the schema at start. If false, run `landlord migrate`."),
+});
+
+const controllerSection = z.strictObject({
+  enabled: z
+    .boolean()
+    .default(true)
+    .describe("Run the reconciler in this server. If false, it serves the API only."),
+  workflow_provider: engineName
+    .optional()
+    .describe("Engine that new operations run on. Without it: workflow.default_provider."),
+  reconciliation_interval: duration()
+    .default(SECOND)
+    .describe("How often due tenants are looked for when nothing wakes the reconciler earlier."),
+  status_poll_interval: duration().default(SECOND).describe("Time between two looks at a young execution."),
+  status_poll_max_interval: duration()
+    .default(30 * SECOND)
+    .describe("Time between two looks at an old execution; the interval grows up to this."),
+  workers: z
+    .int()
+    .min(1)
+    .max(1000)
+    .default(64)
+    .describe("Tenants that one server reconciles at the same time."),
+  workflow_trigger_timeout: duration()
+    .default(5 * SECOND)
+    .describe("Longest time that one call to the engine may take; at most a third of lease_duration."),
+  shutdown_timeout: duration()
+    .default(30 * SECOND)
+    .describe("How long a stop waits for tenants being reconciled."),
+  lease_duration: duration({ minMs: SECOND })
+    .default(30 * SECOND)
+    .describe("How long a claimed tenant belongs to one server if that server dies."),
+  operation_deadline: duration(ANY_SPAN)
+    .default(30 * MINUTE)
+    .describe("After this time without success a tenant is marked Stalled, and on_deadline applies."),
+  on_deadline: z
+    .enum(["keep_retrying", "fail"])
+    .default("keep_retrying")
+    .describe("What happens to an operation past its deadline: go on, or make the tenant failed."),
+  backoff_initial: duration().default(SECOND).describe("Wait before the second attempt of an operation."),
+  backoff_max: duration()
+    .default(5 * MINUTE)
+    .describe("Longest wait between two attempts."),
+  start_timeout: duration(ANY_SPAN)
+    .default(5 * MINUTE)
+    .describe("How long after it was recorded a job may still start; a later one does nothing."),
+  stop_grace: duration()
+    .default(5 * SECOND)
+    .describe("How long a cancelled execution may clean up before it is killed."),
+  tombstone_retention: duration(ANY_SPAN)
+    .default(24 * HOUR)
+    .describe("How long compute that reappears after a delete is still recognised and removed."),
+  history_retention: duration(ANY_SPAN)
+    .default(2160 * HOUR)
+    .describe("How long transitions and operations are kept."),
+});
+
+const restateSection = z.strictObject({
+  endpoint: httpUrl.default("http://127.0.0.1:8080").describe("Ingress of Restate."),
+  admin_endpoint: httpUrl
+    .default("http://127.0.0.1:9070")
+    .describe("Admin API of Restate, as the server reaches it."),
+  auth_token: z.string().min(1).optional().describe("Bearer token for ingress and admin API. Secret."),
+  request_timeout: duration()
+    .default(10 * SECOND)
+    .describe("Longest time that one request to Restate may take."),
+  worker_namespace: z
+    .string()
+    .regex(/^(?:[A-Za-z][A-Za-z0-9]*)?$/, {
+      error: "must be empty, or a letter followed by letters and digits",
+    })
+    .default("")
+    .describe(
+      "Put before the names of Landlord's services, so that several installations share one Restate.",
+    ),
+  worker_service_prefix: z
+    .string()
+    .regex(/^[A-Za-z0-9_.-]*$/, { error: "may hold letters, digits, '_', '.' and '-'" })
+    .default("")
+    .describe("Put before the namespace; an older way to the same end."),
+  worker_listen_host: hostName
+    .default("127.0.0.1")
+    .describe("Address on which a worker takes work from Restate."),
+  worker_listen_port: listenPort
+    .default(9080)
+    .describe("Port on which a worker takes work; 0 takes a free one."),
+  worker_advertised_url: httpUrl
+    .optional()
+    .describe("URL at which Restate reaches the worker. Replicas share it, and it must stay the same."),
+  worker_admin_endpoint: httpUrl
+    .optional()
+    .describe("Admin API of Restate, as the worker reaches it. Without it: admin_endpoint."),
+  worker_register_on_startup: z.boolean().default(true).describe("The worker registers itself with Restate."),
+  worker_fail_fast: z
+    .boolean()
+    .default(false)
+    .describe("A failed registration ends the worker instead of a retry."),
+  worker_identity_keys: z
+    .array(z.string().startsWith("publickeyv1_", { error: "must start with publickeyv1_" }))
+    .default([])
+    .describe("Public keys of Restate; with any, requests that none of them signed are refused."),
+});
+
+const workflowSection = z.strictObject({
+  default_provider: engineName.default("restate").describe("Workflow engine of server and worker."),
+  allow_mock: z
+    .boolean()
+    .default(false)
+    .describe("Let `serve` run on the mock engine, which forgets everything."),
+  restate: restateSection.prefault({}).describe("Restate."),
+  mock: z
+    .strictObject({
+      latency_ms: z.int().min(0).max(60_000).default(0).describe("Delay of every call, in ms."),
+    })
+    .prefault({})
+    .describe("The engine for unit tests and benchmarks."),
+});
+
+type ComputeOverrides = Readonly<Record<string, JsonObject | undefined>>;
+
+function workerSection(overrides: z.ZodType<ComputeOverrides, ComputeOverrides>) {
+  return z.strictObject({
+    engine: engineName
+      .optional()
+      .describe("Engine that the worker serves. Without it: workflow.default_provider."),
+    api_url: httpUrl
+      .optional()
+      .describe("Base URL of the Landlord API, from which the worker reads compute engines."),
+    api_token: z.string().min(1).optional().describe("Token with the role worker. Secret."),
+    compute_cache_ttl: duration({ minMs: 0 })
+      .default(5 * MINUTE)
+      .describe("How long the configuration of a compute engine is used before it is read again."),
+    progress: z.boolean().default(true).describe("Report the progress of jobs to the API."),
+    shutdown_timeout: duration()
+      .default(30 * SECOND)
+      .describe("How long a stop waits for jobs in flight."),
+    absence_settle: duration()
+      .default(500)
+      .describe("Time between the two observations that prove compute to be absent."),
+    compute_overrides: overrides
+      .prefault({})
+      .describe("Provider to engine configuration; used instead of what the API says."),
+  });
+}
+
+/** The configuration of each compute provider, by provider name. */
+export type ComputeSchemas = Readonly<Record<string, z.ZodType>>;
+
+/**
+ * The schema of the whole configuration, with a block for each compute provider under `compute` and
+ * `worker.compute_overrides`. `withDatabase: false` is the worker's: it has no `database` section at all.
+ */
+export function configSchema(computeSchemas: ComputeSchemas, options: { readonly withDatabase: boolean }) {
+  const blocks = Object.fromEntries(
+    Object.entries(computeSchemas).map(([name, schema]) => [name, schema.optional()]),
+  );
+  const overrides = z.strictObject(blocks) as unknown as z.ZodType<ComputeOverrides, ComputeOverrides>;
+  const compute = z.strictObject({
+    default_provider: z
+      .string()
+      .optional()
+      .describe("Provider of tenants that name none. Without it: the only one that is configured."),
+    ...blocks,
+  });
+  const schema = z.strictObject({
+    data_dir: z
+      .string()
+      .min(1)
+      .default(".landlord")
+      .describe("Folder for state on disk; relative to the start folder."),
+    http: httpSection.prefault({}).describe("The HTTP API."),
+    log: logSection.prefault({}).describe("Logs, written to standard error."),
+    database: databaseSection.prefault({}).describe("PostgreSQL. Never read by a worker."),
+    controller: controllerSection.prefault({}).describe("The reconciler."),
+    workflow: workflowSection.prefault({}).describe("Workflow engines."),
+    worker: workerSection(overrides).prefault({}).describe("The worker."),
+    compute: compute
+      .prefault({})
+      .describe("Compute providers. A block that is present, even an empty one, enables its provider."),
+  });
+  return options.withDatabase ? schema : (schema.omit({ database: true }) as unknown as typeof schema);
+}
+
+type Parsed = z.infer<ReturnType<typeof configSchema>>;
+
+/** The `compute` section; see `computeBlocks` for the providers in it. */
+export interface ComputeSection {
+  readonly default_provider?: string | undefined;
+  readonly [provider: string]: JsonObject | string | undefined;
+}
+
+/** The validated configuration under its own key names. Durations are milliseconds. */
+export interface Config extends Omit<Parsed, "compute" | "controller" | "worker"> {
+  readonly controller: Omit<Parsed["controller"], "workflow_provider"> & {
+    readonly workflow_provider: WorkflowEngineName;
+  };
+  readonly worker: Omit<Parsed["worker"], "engine"> & { readonly engine: WorkflowEngineName };
+  readonly compute: ComputeSection;
+}
+
+/** What a worker knows: everything but the database. */
+export type WorkerConfig = Omit<Config, "database">;
+
+/** The enabled compute providers and their engine configuration, in the order of the configuration. */
+export function computeBlocks(compute: ComputeSection): ReadonlyMap<string, JsonObject> {
+  const blocks = new Map<string, JsonObject>();
+  for (const [name, block] of Object.entries<JsonObject | string | undefined>({ ...compute })) {
+    if (name !== "default_provider" && typeof block === "object") blocks.set(name, block);
+  }
+  return blocks;
+}

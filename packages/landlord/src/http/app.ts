@@ -1,0 +1,117 @@
+/** The Fastify application: plugins, hooks, routes. Constructed without a socket; `start/` listens. */
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, type RawReplyDefaultExpression, type RawRequestDefaultExpression, type RawServerDefault } from "fastify";
+import swagger from "@fastify/swagger";
+import {
+  jsonSchemaTransform,
+  jsonSchemaTransformObject,
+  serializerCompiler,
+  validatorCompiler,
+  type ZodTypeProvider,
+} from "fastify-type-provider-zod";
+import { randomUUID } from "node:crypto";
+import type { HttpDependencies, HttpSettings } from "./dependencies.ts";
+import { guardLoopback } from "./loopback-guard.ts";
+import { documentInfo, finishDocument } from "./openapi.ts";
+import { buildProblem, PROBLEM_CONTENT_TYPE, sendError } from "./problem.ts";
+import { registerComputeRoutes } from "./routes/compute.ts";
+import { registerSystemRoutes } from "./routes/system.ts";
+import { registerHistoryRoutes, registerTenantRoutes } from "./routes/tenants.ts";
+
+export type App = FastifyInstance<
+  RawServerDefault,
+  RawRequestDefaultExpression,
+  RawReplyDefaultExpression,
+  FastifyBaseLogger,
+  ZodTypeProvider
+>;
+
+const SUPPORTED_VERSIONS = ["v1"];
+const REQUEST_ID_PATTERN = /^[A-Za-z0-9._:-]{1,128}$/;
+const URL_LIMIT_BYTES = 8_192;
+
+export async function createApp(dependencies: HttpDependencies, settings: HttpSettings): Promise<App> {
+  const { logger } = dependencies;
+  const app: App = Fastify({
+    bodyLimit: settings.bodyLimitBytes,
+    requestTimeout: settings.readTimeoutMs,
+    connectionTimeout: settings.writeTimeoutMs,
+    keepAliveTimeout: settings.idleTimeoutMs,
+    forceCloseConnections: "idle",
+    // A request id of the client's is honoured when it is safe to log and to send back.
+    genReqId: (request) => {
+      const given = request.headers["x-request-id"];
+      return typeof given === "string" && REQUEST_ID_PATTERN.test(given) ? given : randomUUID();
+    },
+    routerOptions: { maxParamLength: 255, ignoreTrailingSlash: true },
+    http: { maxHeaderSize: URL_LIMIT_BYTES * 2 },
+    logger: false,
+    frameworkErrors: (error, request, reply) => sendError(error, request, reply, logger),
+  }).withTypeProvider<ZodTypeProvider>();
+
+  app.setValidatorCompiler(validatorCompiler);
+  app.setSerializerCompiler(serializerCompiler);
+  app.setErrorHandler((error, request, reply) => sendError(error, request, reply, logger));
+  app.addContentTypeParser("application/merge-patch+json", { parseAs: "string" }, app.getDefaultJsonParser("error", "error"));
+
+  app.addHook("onRequest", async (request, reply) => {
+    void reply.header("x-request-id", request.id);
+    if (settings.loopbackOnly) guardLoopback(request);
+  });
+  app.addHook("onResponse", async (request, reply) => {
+    logger.debug(
+      {
+        request_id: request.id,
+        method: request.method,
+        path: request.url,
+        status: reply.statusCode,
+        duration_ms: Math.round(reply.elapsedTime * 10) / 10,
+      },
+      "request",
+    );
+  });
+
+  await app.register(swagger, {
+    openapi: documentInfo(),
+    transform: jsonSchemaTransform,
+    transformObject: (document) => finishDocument(jsonSchemaTransformObject(document)),
+  });
+  // Registered as a plugin: swagger's hook sees only routes that come after it.
+  await app.register((scope, _options, done) => {
+    const typed = scope.withTypeProvider<ZodTypeProvider>() as App;
+    registerSystemRoutes(typed, dependencies);
+    registerComputeRoutes(typed, dependencies);
+    registerTenantRoutes(typed, dependencies);
+    registerHistoryRoutes(typed, dependencies);
+    done();
+  });
+
+  app.setNotFoundHandler((request, reply) => {
+    const { status, code, message, details } = unknownRoute(request.method, request.url);
+    void reply
+      .status(status)
+      .header("content-type", PROBLEM_CONTENT_TYPE)
+      .send(JSON.stringify({ ...buildProblem(request, status, code, message, details), ...legacyError(code) }));
+  });
+  return app;
+}
+
+/** For these two, older clients read the code itself in `error`. */
+function legacyError(code: string): { error?: string } {
+  return code === "version_required" || code === "unsupported_version" ? { error: code } : {};
+}
+
+function unknownRoute(
+  method: string,
+  url: string,
+): { readonly status: number; readonly code: string; readonly message: string; readonly details: readonly string[] } {
+  const path = url.split("?")[0] ?? url;
+  const supported = SUPPORTED_VERSIONS.map((version) => `supported: ${version}`);
+  if (/^\/api(\/|$)/.test(path)) {
+    return { status: 400, code: "version_required", message: "Name the API version in the path: /v1/…", details: supported };
+  }
+  const version = /^\/(v\d+)(\/|$)/.exec(path)?.[1];
+  if (version !== undefined && !SUPPORTED_VERSIONS.includes(version)) {
+    return { status: 400, code: "unsupported_version", message: `There is no API version ${version}.`, details: supported };
+  }
+  return { status: 404, code: "route_not_found", message: `There is no ${method} ${path}; the routes are at /v1/docs.`, details: [] };
+}

@@ -1,0 +1,96 @@
+/** Domain values as the API shows them. */
+import type { z } from "zod";
+import type { operationSchema, TenantBody, transitionSchema } from "../contract/tenant.ts";
+import type { Condition, Tenant } from "../domain/tenant.ts";
+import type { Breaker, OperationRecord, Transition } from "../store/store.ts";
+import { redact } from "../domain/redact.ts";
+import type { JsonObject } from "../domain/json.ts";
+
+export function renderTenant(tenant: Tenant, breakers: readonly Breaker[] = []): TenantBody {
+  const desired = redact(tenant.desiredConfig) as JsonObject;
+  return {
+    id: tenant.id,
+    name: tenant.name,
+    status: tenant.status,
+    status_message: tenant.statusMessage,
+    compute_provider: tenant.computeProvider,
+    desired_config: desired,
+    compute_config: desired,
+    observed_config: (redact(tenant.observed.config ?? {}) as JsonObject | null) ?? {},
+    observed_resource_ids: { ...tenant.observed.resourceIds },
+    endpoints: tenant.observed.endpoints.map((endpoint) => ({ ...endpoint })),
+    // Older clients expect these absent, not null, when there is nothing to say.
+    ...(tenant.workflowExecutionId === null ? {} : { workflow_execution_id: tenant.workflowExecutionId }),
+    ...(tenant.workflowSubState === null ? {} : { workflow_sub_state: tenant.workflowSubState }),
+    ...(tenant.workflowRetryCount === null ? {} : { workflow_retry_count: tenant.workflowRetryCount }),
+    ...(tenant.lastError === null ? {} : { workflow_error_message: tenant.lastError.message }),
+    generation: tenant.generation,
+    observed_generation: tenant.observedGeneration,
+    paused: tenant.paused,
+    conditions: withEngine(tenant.conditions, breakers).map((condition) => ({
+      type: condition.type,
+      status: condition.status,
+      reason: condition.reason,
+      message: condition.message,
+      observed_generation: condition.observedGeneration,
+      since: condition.since.toISOString(),
+    })),
+    labels: { ...tenant.labels },
+    annotations: { ...tenant.annotations },
+    version: tenant.version,
+    created_at: tenant.createdAt.toISOString(),
+    updated_at: tenant.updatedAt.toISOString(),
+  };
+}
+
+/** An engine's outage is one row for the whole fleet; it is laid over each tenant when that is read. */
+function withEngine(conditions: readonly Condition[], breakers: readonly Breaker[]): readonly Condition[] {
+  const open = breakers.find((breaker) => breaker.state === "open" && breaker.key.startsWith("engine:"));
+  if (open === undefined) return conditions;
+  return conditions.map((condition) =>
+    condition.type === "EngineReachable"
+      ? {
+          ...condition,
+          status: "False",
+          reason: "engine_unreachable",
+          message: open.lastError ?? "The workflow engine does not answer.",
+          since: open.openedAt ?? condition.since,
+        }
+      : condition,
+  );
+}
+
+export function renderTransition(transition: Transition): z.infer<typeof transitionSchema> {
+  return {
+    tenant_id: transition.tenantId,
+    tenant_name: transition.tenantName,
+    from_status: transition.fromStatus,
+    to_status: transition.toStatus,
+    reason: transition.reason,
+    message: transition.message,
+    generation: transition.generation,
+    actor: transition.actor,
+    request_id: transition.requestId,
+    operation_id: transition.operationId,
+    at: transition.at.toISOString(),
+  };
+}
+
+export function renderOperation(operation: OperationRecord): z.infer<typeof operationSchema> {
+  return {
+    id: operation.id,
+    tenant_id: operation.tenantId,
+    kind: operation.kind,
+    generation: operation.generation,
+    execution_id: operation.executionId,
+    workflow_provider: operation.workflowProvider,
+    outcome: operation.outcome,
+    error: operation.error,
+    sub_state: operation.subState,
+    retry_count: operation.retryCount,
+    stop_reason: operation.stopReason,
+    created_at: operation.createdAt.toISOString(),
+    invoked_at: operation.invokedAt?.toISOString() ?? null,
+    finished_at: operation.finishedAt?.toISOString() ?? null,
+  };
+}

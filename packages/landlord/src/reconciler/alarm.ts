@@ -1,0 +1,34 @@
+/** A wake-up that is not lost when it comes before the wait. */
+export interface Alarm {
+  ring(): void;
+  /** Forgets earlier rings: call it before the work that a ring asks for, so that a ring during the work counts. */
+  reset(): void;
+  /** Resolves at the next ring, or at one since the last reset, or after `timeoutMs`. */
+  wait(timeoutMs: number): Promise<void>;
+}
+
+export function createAlarm(): Alarm {
+  let rung = false;
+  let wakeUp: (() => void) | null = null;
+  return {
+    ring() {
+      rung = true;
+      wakeUp?.();
+    },
+    reset() {
+      rung = false;
+    },
+    wait(timeoutMs) {
+      if (rung) return Promise.resolve();
+      return new Promise((resolve) => {
+        const done = (): void => {
+          clearTimeout(timer);
+          wakeUp = null;
+          resolve();
+        };
+        const timer = setTimeout(done, timeoutMs);
+        wakeUp = done;
+      });
+    },
+  };
+}

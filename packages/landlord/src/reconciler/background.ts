@@ -1,0 +1,63 @@
+/** Chores of a server that have no tenant: the sequencer and the collection of garbage. */
+import { messageOf } from "../domain/errors.ts";
+import type { WorkStore } from "../store/store.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import { createAlarm } from "./alarm.ts";
+
+export interface Background {
+  start(): void;
+  /** A transition was committed here. */
+  wake(): void;
+  stop(): Promise<void>;
+}
+
+export interface BackgroundSettings {
+  readonly historyRetentionMs: number;
+}
+
+/** At most 50 batches, and so notifications, a second. */
+const SEQUENCER_PAUSE_MS = 20;
+const SEQUENCER_INTERVAL_MS = 1_000;
+const GARBAGE_INTERVAL_MS = 60_000;
+
+/** Numbers committed transitions and tells other servers; deletes what has outlived its retention. */
+export function createBackground(
+  store: Pick<WorkStore, "sequenceTransitions" | "collectGarbage">,
+  settings: BackgroundSettings,
+  logger: Logger,
+): Background {
+  const alarm = createAlarm();
+  let stopping = false;
+  let loop: Promise<void> | null = null;
+  let garbageTimer: NodeJS.Timeout | null = null;
+
+  async function run(): Promise<void> {
+    while (!stopping) {
+      alarm.reset();
+      await store
+        .sequenceTransitions()
+        .catch((error: unknown) => logger.debug({ error: messageOf(error) }, "transitions not sequenced; trying again"));
+      await new Promise((resolve) => setTimeout(resolve, SEQUENCER_PAUSE_MS));
+      if (!stopping) await alarm.wait(SEQUENCER_INTERVAL_MS);
+    }
+  }
+
+  return {
+    start() {
+      loop ??= run();
+      garbageTimer ??= setInterval(() => {
+        store
+          .collectGarbage(settings)
+          .catch((error: unknown) => logger.debug({ error: messageOf(error) }, "garbage not collected; trying again"));
+      }, GARBAGE_INTERVAL_MS);
+      garbageTimer.unref();
+    },
+    wake: () => alarm.ring(),
+    async stop() {
+      stopping = true;
+      if (garbageTimer !== null) clearInterval(garbageTimer);
+      alarm.ring();
+      await loop;
+    },
+  };
+}

@@ -1,0 +1,217 @@
+/** Decisions as fenced writes: pure functions from what was claimed and decided to what is committed. */
+import { deriveConditions } from "../domain/conditions.ts";
+import type { Decision, ExecutionFact } from "../domain/decide.ts";
+import { isAllowedTransition, isSettled } from "../domain/status.ts";
+import { LandlordError } from "../domain/errors.ts";
+import type { Operation, Tenant } from "../domain/tenant.ts";
+import type { Claim, Commit, NewOperation, NewTransition, OperationUpdate } from "../store/store.ts";
+import type { ReconcilerSettings } from "./settings.ts";
+
+/** What a pass knows: the claim, brought forward by its own commits. */
+export interface Pass {
+  readonly claim: Pick<Claim, "tenantId" | "leaseToken" | "wakeSeq">;
+  readonly tenant: Tenant;
+  readonly revision: number;
+  readonly operation: Operation | null;
+  readonly now: Date;
+}
+
+type FinishDecision = Extract<Decision, { kind: "finish" }>;
+
+/** A commit that changes nothing; the starting point of every other. */
+export function emptyCommit(pass: Pass): Commit {
+  return {
+    ...pass.claim,
+    revision: pass.revision,
+    tenant: null,
+    newOperation: null,
+    operationUpdate: null,
+    transition: null,
+    remove: null,
+    release: null,
+  };
+}
+
+export function releaseCommit(pass: Pass, dueAt: Date | null): Commit {
+  return { ...emptyCommit(pass), release: releaseAt(pass, dueAt) };
+}
+
+export function startCommit(pass: Pass, newOperation: NewOperation, status: Tenant["status"], settings: ReconcilerSettings): Commit {
+  const { operation } = newOperation;
+  return withTenant(
+    emptyCommit(pass),
+    pass,
+    {
+      status,
+      workflowExecutionId: operation.executionId,
+      workflowSubState: "running",
+      workflowRetryCount: 0,
+      nextAttemptAt: null,
+    },
+    { reason: "operation_started", message: "", operationId: operation.id },
+    settings,
+    { newOperation },
+  );
+}
+
+/** The engine answered: its handle is kept, and the next look is when the execution may have ended. */
+export function invokedCommit(pass: Pass, operation: Operation, handle: string, dueAt: Date, settings: ReconcilerSettings): Commit {
+  const base = {
+    ...emptyCommit(pass),
+    operationUpdate: { ...updateOf(operation), invoked: true, executionHandle: handle },
+    release: releaseAt(pass, dueAt),
+  };
+  // The wait for a worker is over; nothing else is known to have changed.
+  return pass.tenant.lastError?.code === "no_worker"
+    ? withTenant(base, pass, { lastError: null, statusMessage: "" }, null, settings)
+    : base;
+}
+
+export function stopCommit(pass: Pass, operation: Operation, decision: Extract<Decision, { kind: "stop" }>): Commit {
+  return {
+    ...emptyCommit(pass),
+    operationUpdate: { ...updateOf(operation), stopPhase: decision.phase, stopReason: decision.reason },
+  };
+}
+
+/** Records the engine's view if it changed, and gives the tenant back. */
+export function progressCommit(
+  pass: Pass,
+  operation: Operation | null,
+  progress: ExecutionFact | null,
+  dueAt: Date,
+  settings: ReconcilerSettings,
+): Commit {
+  const released = releaseCommit(pass, dueAt);
+  if (operation === null || progress === null) return refreshed(released, pass, settings);
+  const { tenant } = pass;
+  const unchanged =
+    tenant.workflowSubState === progress.subState &&
+    tenant.workflowRetryCount === progress.retryCount &&
+    (progress.error === null || tenant.lastError?.message === progress.error.message);
+  if (unchanged) return refreshed(released, pass, settings);
+  const retrying = progress.subState === "backing-off" && progress.error !== null;
+  return withTenant(
+    {
+      ...released,
+      operationUpdate: {
+        ...updateOf(operation),
+        subState: progress.subState,
+        retryCount: progress.retryCount,
+        error: progress.error,
+      },
+    },
+    pass,
+    {
+      workflowSubState: progress.subState,
+      workflowRetryCount: progress.retryCount,
+      lastError: progress.error ?? tenant.lastError,
+      statusMessage: retrying ? `Retrying: ${progress.error?.message ?? ""}` : tenant.statusMessage,
+    },
+    null,
+    settings,
+  );
+}
+
+/** Writes conditions that time alone has changed, such as Stalled. */
+function refreshed(commit: Commit, pass: Pass, settings: ReconcilerSettings): Commit {
+  const conditions = deriveConditions(pass.tenant, pass.now, settings);
+  const moved = conditions.some(
+    (condition) =>
+      pass.tenant.conditions.find((previous) => previous.type === condition.type)?.status !== condition.status,
+  );
+  return moved ? withTenant(commit, pass, {}, null, settings) : commit;
+}
+
+export function finishCommit(pass: Pass, operation: Operation, decision: FinishDecision, settings: ReconcilerSettings): Commit {
+  const { change } = decision;
+  const next: Partial<Tenant> = {
+    status: change.status,
+    statusMessage: change.message,
+    generation: change.generation,
+    observedGeneration: change.observedGeneration,
+    observed: change.observed,
+    attempts: change.attempts,
+    nextAttemptAt: change.nextAttemptAt,
+    lastError: change.lastError,
+    workflowSubState: decision.outcome === "succeeded" ? "succeeded" : "failed",
+  };
+  const committed = withTenant(
+    {
+      ...emptyCommit(pass),
+      operationUpdate: { ...updateOf(operation), outcome: decision.outcome, error: decision.error },
+    },
+    pass,
+    next,
+    { reason: change.reason, message: change.message, operationId: operation.id },
+    settings,
+  );
+  const settled = isSettled({ ...pass.tenant, ...next }) && pass.tenant.intent !== "deleted";
+  return settled ? { ...committed, release: { dueInMs: null } } : committed;
+}
+
+export function removeCommit(pass: Pass, operation: Operation, settings: ReconcilerSettings): Commit {
+  return {
+    ...emptyCommit(pass),
+    operationUpdate: { ...updateOf(operation), outcome: "succeeded" },
+    remove: { tombstoneTtlMs: settings.tombstoneRetentionMs },
+    transition: {
+      fromStatus: pass.tenant.status,
+      toStatus: null,
+      reason: "deleted",
+      message: "",
+      generation: pass.tenant.generation,
+      operationId: operation.id,
+    },
+    release: { dueInMs: null },
+  };
+}
+
+/** Why the tenant waits although nothing failed: kept for people, costs no attempt. */
+export function blockedCommit(pass: Pass, error: NonNullable<Tenant["lastError"]>, dueAt: Date, settings: ReconcilerSettings): Commit {
+  const released = releaseCommit(pass, dueAt);
+  if (pass.tenant.lastError?.code === error.code) return refreshed(released, pass, settings);
+  return withTenant(released, pass, { lastError: error, statusMessage: error.message }, null, settings);
+}
+
+export function updateOf(operation: Operation): OperationUpdate {
+  return {
+    id: operation.id,
+    executionHandle: operation.executionHandle,
+    invoked: operation.invokedAt !== null,
+    stopPhase: operation.stopPhase,
+    stopReason: operation.stopReason,
+    subState: operation.subState,
+    retryCount: operation.retryCount,
+    error: null,
+    outcome: null,
+  };
+}
+
+function withTenant(
+  commit: Commit,
+  pass: Pass,
+  change: Partial<Tenant>,
+  moved: Pick<NewTransition, "reason" | "message" | "operationId"> | null,
+  settings: ReconcilerSettings,
+  extra: Partial<Commit> = {},
+): Commit {
+  const changed: Tenant = { ...pass.tenant, ...change };
+  if (!isAllowedTransition(pass.tenant.status, changed.status)) {
+    throw new LandlordError(
+      "invalid_transition",
+      `A tenant cannot go from ${pass.tenant.status} to ${changed.status}; this is a bug in Landlord.`,
+    );
+  }
+  const tenant: Tenant = { ...changed, conditions: deriveConditions(changed, pass.now, settings) };
+  const visible = pass.tenant.status !== tenant.status || pass.tenant.generation !== tenant.generation;
+  const transition: NewTransition | null =
+    moved === null || !visible
+      ? null
+      : { ...moved, fromStatus: pass.tenant.status, toStatus: tenant.status, generation: tenant.generation };
+  return { ...commit, ...extra, tenant, transition };
+}
+
+function releaseAt(pass: Pass, dueAt: Date | null): NonNullable<Commit["release"]> {
+  return { dueInMs: dueAt === null ? null : Math.max(0, dueAt.getTime() - pass.now.getTime()) };
+}

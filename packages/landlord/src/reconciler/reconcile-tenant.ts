@@ -1,0 +1,287 @@
+/**
+ * One pass over one claimed tenant: gather facts, ask decide(), perform, commit behind the fence, until the lease is
+ * given back. A pass holds no state that the next one needs; it may end at any line, and another server continues
+ * from the rows.
+ */
+import { randomUUID } from "node:crypto";
+import { WORKFLOW_NAME, provisionRequestSchema, type ProvisionRequest } from "../contract/job.ts";
+import { decide, type Decision, type ExecutionFact } from "../domain/decide.ts";
+import { LandlordError, messageOf } from "../domain/errors.ts";
+import type { Operation, Tenant } from "../domain/tenant.ts";
+import type { JsonObject } from "../domain/json.ts";
+import { toJobReport } from "../workflow/job-report.ts";
+import type { WorkflowManager } from "../workflow/manager.ts";
+import {
+  EngineUnavailableError,
+  NoWorkerError,
+  type ExecutionRef,
+  type WorkflowProvider,
+  type WorkflowStatus,
+} from "../workflow/provider.ts";
+import type { Claim, Commit, CommitOutcome } from "../store/store.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import type { Completions } from "./completions.ts";
+import {
+  blockedCommit,
+  finishCommit,
+  invokedCommit,
+  progressCommit,
+  releaseCommit,
+  removeCommit,
+  startCommit,
+  stopCommit,
+  updateOf,
+  emptyCommit,
+  type Pass,
+} from "./commits.ts";
+import { buildProvisionRequest } from "./request.ts";
+import type { ReconcilerSettings } from "./settings.ts";
+
+export interface PassDependencies {
+  readonly settings: ReconcilerSettings;
+  readonly manager: WorkflowManager;
+  readonly instanceId: string;
+  /** Hash of the engine configuration that workers should have for a compute provider. */
+  engineConfigHash(computeProvider: string): string | null;
+  readStatus(provider: WorkflowProvider, execution: ExecutionRef): Promise<WorkflowStatus>;
+  commit(commit: Commit): Promise<CommitOutcome>;
+  onEngineFailure(error: EngineUnavailableError): Promise<void>;
+  readonly completions: Completions;
+  random(): number;
+  readonly logger: Logger;
+}
+
+/** A pass makes at most this many decisions; what is left is due at once. */
+const DECISIONS_PER_PASS = 8;
+/** Between two looks for a worker, and after a failure that is nobody's fault we know of. */
+const BLOCKED_RETRY_MS = 2_000;
+const UNEXPECTED_RETRY_MS = 15_000;
+
+const UNREACHABLE: ExecutionFact = { state: "unreachable", subState: null, retryCount: 0, error: null, report: null };
+
+/** Brings one tenant a step further. Throws only when the store does not answer. */
+export async function reconcileTenant(claim: Claim, dependencies: PassDependencies): Promise<void> {
+  const startedMs = performance.now();
+  let pass: Pass = {
+    claim: { tenantId: claim.tenantId, leaseToken: claim.leaseToken, wakeSeq: claim.wakeSeq },
+    tenant: claim.stored.tenant,
+    revision: claim.stored.revision,
+    operation: claim.operation,
+    now: claim.now,
+  };
+  let request = claim.request;
+  for (let count = 0; count < DECISIONS_PER_PASS; count++) {
+    // The database's clock, carried forward by our own: never the wall clock of this machine.
+    pass = { ...pass, now: new Date(claim.now.getTime() + performance.now() - startedMs) };
+    const next = await takeDecision(pass, request, dependencies);
+    if (next === null) return;
+    pass = next.pass;
+    request = next.request;
+  }
+  await dependencies.commit(releaseCommit(pass, pass.now));
+}
+
+interface Continuation {
+  readonly pass: Pass;
+  readonly request: JsonObject | null;
+}
+
+/** Null when the lease was given back or lost. */
+async function takeDecision(
+  pass: Pass,
+  request: JsonObject | null,
+  dependencies: PassDependencies,
+): Promise<Continuation | null> {
+  const { settings, logger } = dependencies;
+  const execution = await gatherExecution(pass, dependencies);
+  const decision = decide(
+    { tenant: pass.tenant, operation: pass.operation, execution, now: pass.now, jitter: dependencies.random() },
+    settings,
+  );
+  logger.debug({ tenant_id: pass.tenant.id, execution_id: pass.operation?.executionId, decision: decision.kind }, "decided");
+  try {
+    return await perform(decision, pass, request, dependencies);
+  } catch (error) {
+    if (error instanceof NoWorkerError) {
+      const dueAt = after(pass.now, BLOCKED_RETRY_MS);
+      await dependencies.commit(blockedCommit(pass, { code: error.code, message: error.message }, dueAt, settings));
+    } else if (error instanceof EngineUnavailableError) {
+      await dependencies.onEngineFailure(error);
+      await dependencies.commit(releaseCommit(pass, after(pass.now, settings.statusPollMs)));
+    } else if (error instanceof LandlordError && error.code === "engine_rejected") {
+      const dueAt = after(pass.now, UNEXPECTED_RETRY_MS);
+      await dependencies.commit(blockedCommit(pass, { code: error.code, message: error.message }, dueAt, settings));
+    } else {
+      throw error;
+    }
+    return null;
+  }
+}
+
+async function perform(
+  decision: Decision,
+  pass: Pass,
+  request: JsonObject | null,
+  dependencies: PassDependencies,
+): Promise<Continuation | null> {
+  const { settings } = dependencies;
+  switch (decision.kind) {
+    case "settle":
+      await dependencies.commit(releaseCommit(pass, null));
+      return null;
+    case "wait":
+      await dependencies.commit(progressCommit(pass, pass.operation, decision.progress, decision.dueAt, settings));
+      return null;
+    case "start":
+      return start(pass, decision, dependencies);
+    case "invoke":
+      return invoke(pass, existing(pass), request, dependencies);
+    case "stop":
+      return stop(pass, existing(pass), decision, dependencies);
+    case "finish": {
+      const commit = finishCommit(pass, existing(pass), decision, settings);
+      if ((await dependencies.commit(commit)) !== "committed" || commit.release !== null) return null;
+      return { pass: { ...carried(pass, commit.tenant), operation: null }, request: null };
+    }
+    case "remove":
+      await dependencies.commit(removeCommit(pass, existing(pass), settings));
+      return null;
+  }
+}
+
+/** Intent before effect: the row with the execution's id is committed here, the engine hears of it in the next decision. */
+async function start(
+  pass: Pass,
+  decision: Extract<Decision, { kind: "start" }>,
+  dependencies: PassDependencies,
+): Promise<Continuation | null> {
+  const { settings, manager } = dependencies;
+  const provider = manager.provider(settings.workflowProvider);
+  const operation: Operation = {
+    id: randomUUID(),
+    tenantId: pass.tenant.id,
+    kind: decision.operation,
+    generation: pass.tenant.generation,
+    configHash: pass.tenant.configHash,
+    executionId: randomUUID(),
+    executionHandle: null,
+    workflowProvider: provider.name,
+    workflowName: WORKFLOW_NAME,
+    startBefore: after(pass.now, settings.startTimeoutMs),
+    invokedAt: null,
+    stopPhase: null,
+    stopRequestedAt: null,
+    stopReason: null,
+    subState: null,
+    retryCount: 0,
+    createdAt: pass.now,
+  };
+  const request = buildProvisionRequest(pass.tenant, operation, {
+    instanceId: dependencies.instanceId,
+    apiBaseUrl: settings.apiBaseUrl,
+    engineConfigHash: dependencies.engineConfigHash(pass.tenant.computeProvider),
+  }) as unknown as JsonObject;
+  const commit = startCommit(pass, { operation, request }, decision.status, settings);
+  if ((await dependencies.commit(commit)) !== "committed") return null;
+  return { pass: { ...carried(pass, commit.tenant), operation }, request };
+}
+
+async function invoke(
+  pass: Pass,
+  operation: Operation,
+  request: JsonObject | null,
+  dependencies: PassDependencies,
+): Promise<null> {
+  const { settings, manager } = dependencies;
+  const provider = manager.provider(operation.workflowProvider);
+  const parsed: ProvisionRequest = provisionRequestSchema.parse(request);
+  const execution = await provider.invoke({
+    workflowName: operation.workflowName,
+    request: parsed,
+    signal: AbortSignal.timeout(settings.effectTimeoutMs),
+  });
+  dependencies.completions.watch(provider, pass.tenant.id, { ...execution, workflowName: operation.workflowName });
+  const dueAt = after(pass.now, settings.statusPollMs);
+  await dependencies.commit(invokedCommit(pass, operation, execution.handle, dueAt, settings));
+  return null;
+}
+
+/** The phase is committed first; the call may then be repeated by anyone who reads it. */
+async function stop(
+  pass: Pass,
+  operation: Operation,
+  decision: Extract<Decision, { kind: "stop" }>,
+  dependencies: PassDependencies,
+): Promise<null> {
+  const { settings, manager } = dependencies;
+  const intent = stopCommit(pass, operation, decision);
+  if ((await dependencies.commit(intent)) !== "committed") return null;
+  const stopped = await manager.provider(operation.workflowProvider).stop({
+    execution: refOf(operation),
+    reason: decision.reason,
+    force: decision.phase === "kill",
+    signal: AbortSignal.timeout(settings.effectTimeoutMs),
+  });
+  await dependencies.commit({
+    ...emptyCommit(pass),
+    operationUpdate: {
+      ...updateOf(operation),
+      stopPhase: decision.phase,
+      stopReason: decision.reason,
+      executionHandle: stopped.handle,
+      // From here on the engine has an execution under this id: ours, or the void one.
+      invoked: true,
+    },
+    // A cancelled execution usually ends within milliseconds.
+    release: { dueInMs: Math.min(50, settings.statusPollMs) },
+  });
+  return null;
+}
+
+async function gatherExecution(pass: Pass, dependencies: PassDependencies): Promise<ExecutionFact | null> {
+  const { operation } = pass;
+  if (operation === null || (operation.invokedAt === null && operation.stopPhase === null)) return null;
+  const heard = dependencies.completions.take(operation.executionId);
+  if (heard !== null) return factOf(heard);
+  const provider = dependencies.manager.provider(operation.workflowProvider);
+  try {
+    return factOf(await dependencies.readStatus(provider, refOf(operation)));
+  } catch (error) {
+    if (!(error instanceof EngineUnavailableError)) throw error;
+    await dependencies.onEngineFailure(error);
+    dependencies.logger.debug({ tenant_id: pass.tenant.id, error: messageOf(error) }, "execution status unknown");
+    return UNREACHABLE;
+  }
+}
+
+function factOf(status: WorkflowStatus): ExecutionFact {
+  return {
+    state: status.state,
+    subState: status.subState,
+    retryCount: status.retryCount,
+    error: status.error,
+    report: status.output === null ? null : toJobReport(status.output),
+  };
+}
+
+function refOf(operation: Operation): ExecutionRef {
+  return {
+    executionId: operation.executionId,
+    handle: operation.executionHandle,
+    workflowName: operation.workflowName,
+  };
+}
+
+function existing(pass: Pass): Operation {
+  if (pass.operation === null) throw new LandlordError("no_operation", "A decision about an operation needs one.");
+  return pass.operation;
+}
+
+function carried(pass: Pass, tenant: Tenant | null): Pass {
+  return tenant === null ? pass : { ...pass, tenant, revision: pass.revision + 1 };
+}
+
+function after(time: Date, durationMs: number): Date {
+  return new Date(time.getTime() + durationMs);
+}
+

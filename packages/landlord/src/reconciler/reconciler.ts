@@ -1,0 +1,193 @@
+/**
+ * The loop: claims due tenants, runs a pass over each, and sleeps until something wakes it or the interval passes.
+ *
+ * Wake-ups are hints (a write at this server, an event of another, an ended execution); the due time in the database
+ * guarantees arrival. Any number of servers run this loop over one database: leases keep them apart, fences make a
+ * late one harmless.
+ */
+import { LandlordError, messageOf, UnavailableError } from "../domain/errors.ts";
+import type { Claim, ClaimLimits, Commit, CommitOutcome, WorkStore } from "../store/store.ts";
+import type { WorkflowManager } from "../workflow/manager.ts";
+import type { ExecutionRef, WorkflowProvider, WorkflowStatus } from "../workflow/provider.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import { createBatcher, type Batcher } from "./batcher.ts";
+import { createCompletions } from "./completions.ts";
+import { createEngineBreaker } from "./engine-breaker.ts";
+import { createAlarm } from "./alarm.ts";
+import { reconcileTenant, type PassDependencies } from "./reconcile-tenant.ts";
+import type { ReconcilerSettings } from "./settings.ts";
+
+export interface Reconciler {
+  start(): void;
+  /** Look again, soon. */
+  wake(): void;
+  /** Claims nothing more and waits for the passes in flight, within the shutdown timeout. */
+  stop(): Promise<void>;
+  /** Null when it works; otherwise why not. */
+  problem(): string | null;
+}
+
+export interface ReconcilerDependencies {
+  readonly store: WorkStore;
+  readonly manager: WorkflowManager;
+  readonly settings: ReconcilerSettings;
+  engineConfigHash(computeProvider: string): string | null;
+  /** Called when this server committed a transition. */
+  onTransition(): void;
+  readonly logger: Logger;
+  random(): number;
+}
+
+const COMMIT_BATCH = 100;
+const STATUS_BATCH = 1_000;
+const BREAKER_REFRESH_MS = 2_000;
+const BREAKER_PROBE_MS = 1_000;
+
+export function createReconciler(dependencies: ReconcilerDependencies): Reconciler {
+  const { store, manager, settings, logger } = dependencies;
+  const alarm = createAlarm();
+  const inFlight = new Set<Promise<void>>();
+  const engine = manager.provider(settings.workflowProvider);
+  const breaker = createEngineBreaker(
+    store,
+    engine,
+    { probeIntervalMs: BREAKER_PROBE_MS, probeTimeoutMs: settings.effectTimeoutMs },
+    logger,
+  );
+  const wakeTenant = createBatcher<string, void>({ maxBatch: COMMIT_BATCH, lingerMs: 0 }, async (tenantIds) => {
+    await store.wake({ tenantIds });
+    alarm.ring();
+    return tenantIds.map(() => undefined);
+  });
+  const completions = createCompletions((tenantId) => {
+    wakeTenant(tenantId).catch((error: unknown) => logger.debug({ error: messageOf(error) }, "wake-up lost; polling"));
+  }, logger);
+  const commit = createBatcher<Commit, CommitOutcome>({ maxBatch: COMMIT_BATCH, lingerMs: 0 }, (commits) =>
+    store.commit(commits),
+  );
+  const passDependencies: PassDependencies = {
+    settings,
+    manager,
+    instanceId: store.instanceId,
+    engineConfigHash: (name) => dependencies.engineConfigHash(name),
+    readStatus: createStatusReader(settings),
+    async commit(entry) {
+      const outcome = await commit(entry);
+      if (outcome === "committed" && entry.transition !== null) dependencies.onTransition();
+      if (outcome !== "committed") {
+        logger.debug({ tenant_id: entry.tenantId, outcome }, "commit was fenced off; the tenant is looked at again");
+        // It is due at once; nobody else may ring for it.
+        if (outcome === "outdated") alarm.ring();
+      } else if (entry.release?.dueInMs === 0) {
+        alarm.ring();
+      }
+      return outcome;
+    },
+    onEngineFailure: (error) => breaker.reportFailure(error),
+    completions,
+    random: () => dependencies.random(),
+    logger,
+  };
+
+  let stopping = false;
+  let loop: Promise<void> | null = null;
+  let problem: string | null = "not started";
+  let nextRefreshMs = 0;
+
+  function runPass(claim: Claim): void {
+    const pass = reconcileTenant(claim, passDependencies)
+      .catch((error: unknown) => {
+        // The lease runs out by itself, and the tenant is claimed again.
+        const fields = { tenant_id: claim.tenantId, error: messageOf(error) };
+        if (error instanceof UnavailableError) logger.debug(fields, "pass abandoned");
+        else logger.error({ ...fields, stack: error instanceof Error ? error.stack : undefined }, "pass failed");
+      })
+      .finally(() => {
+        inFlight.delete(pass);
+        slotFreed();
+      });
+    inFlight.add(pass);
+  }
+
+  let backlog = false;
+  function slotFreed(): void {
+    // Claim in batches: a quarter of the slots is worth a statement, a single one is not.
+    if (backlog && settings.workers - inFlight.size >= settings.workers / 4) alarm.ring();
+  }
+
+  async function claimOnce(): Promise<void> {
+    if (Date.now() >= nextRefreshMs) {
+      await breaker.refresh();
+      nextRefreshMs = Date.now() + (breaker.isOpen() ? BREAKER_PROBE_MS : BREAKER_REFRESH_MS);
+    }
+    const free = settings.workers - inFlight.size;
+    if (free <= 0 || breaker.isOpen()) return;
+    const limits = shareSlots(free);
+    const claims = await store.claimDue({
+      leaseOwner: settings.leaseOwner,
+      leaseDurationMs: settings.leaseDurationMs,
+      limits,
+    });
+    backlog = claims.length >= limits.interactive;
+    for (const claim of claims) runPass(claim);
+    if (backlog) slotFreed();
+  }
+
+  async function run(): Promise<void> {
+    while (!stopping) {
+      alarm.reset();
+      try {
+        await claimOnce();
+        problem = null;
+      } catch (error) {
+        problem = messageOf(error);
+        if (error instanceof LandlordError) logger.warn({ error: problem }, "cannot claim tenants; trying again");
+        else logger.error({ error: problem }, "cannot claim tenants; trying again");
+        alarm.reset();
+      }
+      if (!stopping) await alarm.wait(settings.reconciliationIntervalMs);
+    }
+  }
+
+  return {
+    start() {
+      problem = null;
+      loop ??= run();
+    },
+    wake: () => alarm.ring(),
+    problem: () => problem,
+    async stop() {
+      stopping = true;
+      problem = "stopping";
+      alarm.ring();
+      completions.stop();
+      await loop;
+      const passes = Promise.allSettled(inFlight);
+      let timer: NodeJS.Timeout | undefined;
+      const limit = new Promise((resolve) => (timer = setTimeout(resolve, settings.shutdownTimeoutMs)));
+      await Promise.race([passes, limit]);
+      clearTimeout(timer);
+      if (inFlight.size > 0) logger.warn({ passes: inFlight.size }, "passes left to their leases");
+    },
+  };
+}
+
+/** Interactive work may use every slot; the other lanes leave most of them free for it. */
+function shareSlots(free: number): ClaimLimits {
+  return { interactive: free, repair: Math.ceil(free / 4), background: Math.ceil(free / 4) };
+}
+
+/** One batch of status reads for each engine. */
+function createStatusReader(settings: ReconcilerSettings): PassDependencies["readStatus"] {
+  const byProvider = new Map<string, Batcher<ExecutionRef, WorkflowStatus>>();
+  return (provider: WorkflowProvider, execution: ExecutionRef) => {
+    let read = byProvider.get(provider.name);
+    if (read === undefined) {
+      read = createBatcher({ maxBatch: STATUS_BATCH, lingerMs: 1 }, (executions) =>
+        provider.getWorkflowStatus({ executions, signal: AbortSignal.timeout(settings.effectTimeoutMs) }),
+      );
+      byProvider.set(provider.name, read);
+    }
+    return read(execution);
+  };
+}

@@ -1,0 +1,22 @@
+import type { DecideSettings } from "../domain/decide.ts";
+
+export interface ReconcilerSettings extends DecideSettings {
+  /** Unique for each process; shown as the holder of a lease. */
+  readonly leaseOwner: string;
+  /** At least three times `effectTimeoutMs`, so that a pass ends before its lease. */
+  readonly leaseDurationMs: number;
+  /** Limit of one call to the engine. */
+  readonly effectTimeoutMs: number;
+  /** Tenants worked on at once by this process. */
+  readonly workers: number;
+  /** How often due tenants are looked for when nothing wakes the loop. */
+  readonly reconciliationIntervalMs: number;
+  /** How long after its ledger row was written a job may still start. */
+  readonly startTimeoutMs: number;
+  readonly shutdownTimeoutMs: number;
+  readonly tombstoneRetentionMs: number;
+  /** The workflow provider of new operations; null for the default. */
+  readonly workflowProvider: string | null;
+  /** Told to workers, for engine configurations and progress. */
+  readonly apiBaseUrl: string;
+}

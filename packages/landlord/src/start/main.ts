@@ -1,0 +1,72 @@
+/** The program: the composition root behind the command line. */
+import { readFileSync } from "node:fs";
+import { runCli } from "../cli/app.ts";
+import type { RunOptions } from "../cli/context.ts";
+import { loadConfig } from "../config/load.ts";
+import type { WorkerConfig } from "../config/schema.ts";
+import { createLogger, type Logger } from "../telemetry/logger.ts";
+import { builtInCompute, computeSchemas } from "./compute-registry.ts";
+import { environment } from "../config/environment.ts";
+import { reportReady, untilAskedToStop } from "./lifetime.ts";
+
+const schemas = computeSchemas(builtInCompute());
+
+function loggerOf(config: Pick<WorkerConfig, "log">): Logger {
+  const { level, format } = config.log;
+  const pretty = format === "pretty" || (format === "auto" && process.stderr.isTTY);
+  return createLogger({ level, format: pretty ? "pretty" : "json" });
+}
+
+async function runServe(options: RunOptions): Promise<number> {
+  const { config } = loadConfig({ role: "server", computeSchemas: schemas, ...options });
+  const logger = loggerOf(config);
+  const { signal, asked } = untilAskedToStop(logger);
+  const { startServer } = await import("./server.ts");
+  const server = await startServer(config, logger, signal);
+  reportReady({ url: server.url });
+  await asked;
+  await server.stop();
+  return 0;
+}
+
+async function runWorker(options: RunOptions): Promise<number> {
+  const { config } = loadConfig({ role: "worker", computeSchemas: schemas, ...options });
+  const logger = loggerOf(config);
+  const { signal, asked } = untilAskedToStop(logger);
+  const { startWorker } = await import("./worker.ts");
+  const worker = await startWorker(config, logger, signal);
+  reportReady({ url: worker.engine.status().listenAddress });
+  await asked;
+  await worker.stop();
+  return 0;
+}
+
+async function runMigrate(options: RunOptions): Promise<number> {
+  const { config } = loadConfig({ role: "migrate", computeSchemas: schemas, ...options });
+  const { migrateDatabase } = await import("./migrate.ts");
+  const report = await migrateDatabase(config);
+  const applied = report.applied.length === 0 ? "nothing to do" : `applied ${report.applied.join(", ")}`;
+  process.stdout.write(`schema version ${report.schemaVersion}: ${applied}\n`);
+  return 0;
+}
+
+async function runDev(options: RunOptions): Promise<number> {
+  const { config } = loadConfig({ role: "dev", computeSchemas: schemas, ...options });
+  const { runDevelopment } = await import("./dev.ts");
+  return runDevelopment(config, options, loggerOf(config));
+}
+
+const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
+
+process.exitCode = await runCli(process.argv.slice(2), {
+  runServe,
+  runWorker,
+  runMigrate,
+  runDev,
+  computeSchemas: schemas,
+  stdout: process.stdout,
+  stderr: process.stderr,
+  env: environment(),
+  isTerminal: process.stderr.isTTY === true,
+  version,
+});

@@ -1,0 +1,241 @@
+/** The server process: API and reconciler over one database. */
+import { hostname } from "node:os";
+import { randomUUID } from "node:crypto";
+import type { AddressInfo } from "node:net";
+import type { Config } from "../config/schema.ts";
+import { computeBlocks } from "../config/schema.ts";
+import { LandlordError, UnavailableError, messageOf } from "../domain/errors.ts";
+import { createApp, type App } from "../http/app.ts";
+import { createBackground } from "../reconciler/background.ts";
+import { createReconciler, type Reconciler } from "../reconciler/reconciler.ts";
+import type { Store } from "../store/store.ts";
+import { startEventListener } from "../store/postgres/listener.ts";
+import { openPostgresStore } from "../store/postgres/postgres-store.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import { createWorkflowManager, type WorkflowManager } from "../workflow/manager.ts";
+import { createWorkflowRegistry } from "../workflow/registry.ts";
+import type { WorkflowProvider } from "../workflow/provider.ts";
+import { createRestateProvider } from "../workflow/restate/restate-provider.ts";
+import { builtInCompute, createComputeCatalog } from "./compute-registry.ts";
+import { databaseUrl } from "./database-url.ts";
+import { stopInPhases } from "./lifetime.ts";
+import { startMockEngine } from "./mock-workflow.ts";
+
+export interface RunningServer {
+  /** http://host:port as it is really bound. */
+  readonly url: string;
+  stop(): Promise<void>;
+}
+
+const STATEMENT_TIMEOUT_MS = 15_000;
+const CONNECT_RETRY_MS = 1_000;
+const READINESS_TIMEOUT_MS = 2_000;
+const VISIBILITY_GRACE_MS = 10_000;
+
+/**
+ * Starts in phases: database, engine, HTTP, reconciler. Waits for a database that is not there yet; `signal` ends
+ * the wait.
+ *
+ * @throws LandlordError for what waiting cannot mend
+ */
+export async function startServer(config: Config, logger: Logger, signal: AbortSignal): Promise<RunningServer> {
+  refuseOpenBind(config);
+  const url = databaseUrl(config.database);
+  const store = await openStore(config, url, logger, signal);
+  const registry = builtInCompute();
+  const catalog = createComputeCatalog(registry, computeBlocks(config.compute), config.compute.default_provider ?? null);
+  const { manager, stopWorkflow } = await createManager(config, logger);
+  const background = createBackground(store, { historyRetentionMs: config.controller.history_retention }, logger);
+  let reconciler: Reconciler | null = null;
+  const onEvent = (): void => {
+    reconciler?.wake();
+    background.wake();
+  };
+
+  const app = await createApp(
+    {
+      store,
+      catalog,
+      conditions: { operationDeadlineMs: config.controller.operation_deadline },
+      onWrite: onEvent,
+      readiness: () => readiness(store, manager, config, () => reconciler),
+      logger,
+    },
+    {
+      bodyLimitBytes: config.http.body_limit_bytes,
+      readTimeoutMs: config.http.read_timeout,
+      writeTimeoutMs: config.http.write_timeout,
+      idleTimeoutMs: config.http.idle_timeout,
+      loopbackOnly: true,
+    },
+  );
+  const address = await listen(app, config);
+  if (config.controller.enabled) {
+    reconciler = createReconciler({
+      store,
+      manager,
+      settings: reconcilerSettings(config, config.http.public_url ?? address),
+      engineConfigHash: (name) => catalog.get(name)?.engineConfigHash ?? null,
+      onTransition: () => background.wake(),
+      logger,
+      random: Math.random,
+    });
+    reconciler.start();
+  }
+  background.start();
+  const listener = startEventListener(config.database.listen_url ?? url, () => reconciler?.wake(), logger);
+  logger.info({ url: address, compute: catalog.names(), engine: manager.defaultProvider }, "server is up");
+
+  return {
+    url: address,
+    stop: () =>
+      stopInPhases(
+        [
+          { name: "http", run: () => closeHttp(app, config.http.shutdown_timeout) },
+          { name: "listener", run: () => listener.stop() },
+          { name: "reconciler", run: async () => reconciler?.stop() },
+          { name: "background", run: () => background.stop() },
+          { name: "workflow", run: stopWorkflow },
+          { name: "store", run: () => store.close() },
+        ],
+        logger,
+      ),
+  };
+}
+
+/** Until authentication is there, whoever reaches the port may run commands. */
+function refuseOpenBind(config: Config): void {
+  const { host } = config.http;
+  if (host === "localhost" || host === "::1" || host.startsWith("127.")) return;
+  throw new LandlordError(
+    "open_bind_refused",
+    `http.host is ${host}: without authentication the API listens on loopback only. Set http.host to 127.0.0.1 and put an authenticating proxy on this machine in front.`,
+  );
+}
+
+async function openStore(config: Config, url: string, logger: Logger, signal: AbortSignal): Promise<Store> {
+  for (;;) {
+    try {
+      return await openPostgresStore(
+        {
+          url,
+          maxConnections: config.database.max_connections,
+          connectTimeoutMs: config.database.connect_timeout,
+          statementTimeoutMs: STATEMENT_TIMEOUT_MS,
+          applicationName: "landlord",
+          autoMigrate: config.database.auto_migrate,
+        },
+        (error) => logger.debug({ error: error.message }, "idle database connection lost"),
+      );
+    } catch (error) {
+      if (!(error instanceof UnavailableError) || signal.aborted) throw error;
+      const cause = error.cause === undefined ? error.message : messageOf(error.cause);
+      logger.warn({ error: cause, retry_in_ms: CONNECT_RETRY_MS }, "the database is not reachable yet; retrying");
+      await new Promise((resolve) => setTimeout(resolve, CONNECT_RETRY_MS));
+    }
+  }
+}
+
+async function createManager(
+  config: Config,
+  logger: Logger,
+): Promise<{ readonly manager: WorkflowManager; stopWorkflow(): Promise<void> }> {
+  const { restate } = config.workflow;
+  const providers: WorkflowProvider[] = [
+    createRestateProvider({
+      ingressUrl: restate.endpoint,
+      adminUrl: restate.admin_endpoint,
+      authToken: restate.auth_token ?? null,
+      requestTimeoutMs: restate.request_timeout,
+      queryTimeoutMs: restate.request_timeout,
+      namespace: restate.worker_namespace,
+      servicePrefix: restate.worker_service_prefix,
+    }),
+  ];
+  let stopMock: (() => Promise<void>) | null = null;
+  if (config.controller.workflow_provider === "mock") {
+    const mock = await startMockEngine(config, logger);
+    providers.push(mock.provider);
+    stopMock = mock.stop;
+  }
+  return {
+    manager: createWorkflowManager(createWorkflowRegistry(providers), config.controller.workflow_provider),
+    async stopWorkflow() {
+      await stopMock?.();
+      await Promise.all(providers.map((provider) => provider.close()));
+    },
+  };
+}
+
+function reconcilerSettings(config: Config, apiBaseUrl: string): Parameters<typeof createReconciler>[0]["settings"] {
+  const { controller } = config;
+  return {
+    leaseOwner: `${hostname()}/${process.pid}/${randomUUID().slice(0, 8)}`,
+    leaseDurationMs: controller.lease_duration,
+    effectTimeoutMs: controller.workflow_trigger_timeout,
+    workers: controller.workers,
+    reconciliationIntervalMs: controller.reconciliation_interval,
+    startTimeoutMs: controller.start_timeout,
+    shutdownTimeoutMs: controller.shutdown_timeout,
+    tombstoneRetentionMs: controller.tombstone_retention,
+    workflowProvider: controller.workflow_provider,
+    apiBaseUrl,
+    backoffInitialMs: controller.backoff_initial,
+    backoffMaxMs: controller.backoff_max,
+    stopGraceMs: controller.stop_grace,
+    statusPollMs: controller.status_poll_interval,
+    statusPollMaxMs: controller.status_poll_max_interval,
+    visibilityGraceMs: VISIBILITY_GRACE_MS,
+    operationDeadlineMs: controller.operation_deadline,
+    onDeadline: controller.on_deadline,
+  };
+}
+
+async function readiness(
+  store: Store,
+  manager: WorkflowManager,
+  config: Config,
+  reconciler: () => Reconciler | null,
+): Promise<Readonly<Record<string, string | null>>> {
+  const signal = AbortSignal.timeout(READINESS_TIMEOUT_MS);
+  const [database, workflow] = await Promise.all([
+    problemOf(withTimeout(store.ping(), READINESS_TIMEOUT_MS)),
+    problemOf(manager.provider(null).health({ signal })),
+  ]);
+  const controller = config.controller.enabled ? (reconciler()?.problem() ?? null) : null;
+  return { database, controller, workflow };
+}
+
+function problemOf(check: Promise<void>): Promise<string | null> {
+  return check.then(
+    () => null,
+    (error: unknown) => messageOf(error),
+  );
+}
+
+function withTimeout(check: Promise<void>, timeoutMs: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
+    check.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}
+
+async function listen(app: App, config: Config): Promise<string> {
+  try {
+    await app.listen({ host: config.http.host, port: config.http.port });
+  } catch (error) {
+    throw new LandlordError(
+      "listen_failed",
+      `The API cannot listen on ${config.http.host}:${config.http.port}: ${messageOf(error)}. Choose another with --port or http.port.`,
+      { cause: error },
+    );
+  }
+  const address = app.server.address() as AddressInfo;
+  return `http://${address.family === "IPv6" ? `[${address.address}]` : address.address}:${address.port}`;
+}
+
+async function closeHttp(app: App, timeoutMs: number): Promise<void> {
+  const timer = setTimeout(() => app.server.closeAllConnections(), timeoutMs);
+  await app.close();
+  clearTimeout(timer);
+}

@@ -1,0 +1,207 @@
+/** The tables as Kysely sees them, and how a connection is made. */
+import { Kysely, PostgresDialect, type ColumnType, type Generated } from "kysely";
+import pg from "pg";
+import type { JsonObject } from "../../domain/json.ts";
+import type { Condition, Endpoint, ErrorRecord, Health, Intent, OperationKind, StopPhase, SubState, TenantStatus } from "../../domain/tenant.ts";
+import type { OperationOutcome } from "../../domain/decide.ts";
+import { LandlordError, messageOf } from "../../domain/errors.ts";
+import { StoreUnavailableError } from "../store.ts";
+
+/** A jsonb column: written as text, read as a value. */
+type JsonColumn<T> = ColumnType<T, string, string>;
+type Timestamp = ColumnType<Date, Date | undefined, Date>;
+type NullableTimestamp = ColumnType<Date | null, Date | null | undefined, Date | null>;
+
+export interface TenantsTable {
+  id: string;
+  name: string;
+  status: TenantStatus;
+  status_message: string;
+  intent: Intent;
+  compute_provider: string;
+  desired_config: JsonColumn<JsonObject>;
+  config_hash: string;
+  generation: number;
+  generation_at: Timestamp;
+  observed_generation: number;
+  observed_config: JsonColumn<JsonObject | null>;
+  observed_resource_ids: JsonColumn<Record<string, string>>;
+  endpoints: JsonColumn<Endpoint[]>;
+  health: Health;
+  scopes: JsonColumn<string[]>;
+  paused: boolean;
+  attempts: number;
+  next_attempt_at: NullableTimestamp;
+  last_error: JsonColumn<ErrorRecord | null>;
+  workflow_execution_id: string | null;
+  workflow_sub_state: SubState | null;
+  workflow_retry_count: number | null;
+  conditions: JsonColumn<(Omit<Condition, "since"> & { since: string })[]>;
+  labels: JsonColumn<Record<string, string>>;
+  annotations: JsonColumn<Record<string, string>>;
+  version: number;
+  revision: number;
+  created_at: Timestamp;
+  updated_at: Timestamp;
+}
+
+export interface OperationsTable {
+  id: string;
+  tenant_id: string;
+  tenant_name: string;
+  kind: OperationKind;
+  generation: number;
+  config_hash: string;
+  execution_id: string;
+  execution_handle: string | null;
+  workflow_provider: string;
+  workflow_name: string;
+  request: JsonColumn<JsonObject | null>;
+  start_before: Date;
+  invoked_at: NullableTimestamp;
+  stop_phase: StopPhase | null;
+  stop_requested_at: NullableTimestamp;
+  stop_reason: string | null;
+  sub_state: SubState | null;
+  retry_count: number;
+  outcome: OperationOutcome | null;
+  error: JsonColumn<ErrorRecord | null>;
+  created_at: Timestamp;
+  finished_at: NullableTimestamp;
+}
+
+export interface TransitionsTable {
+  id: Generated<number>;
+  position: number | null;
+  tenant_id: string;
+  tenant_name: string;
+  from_status: TenantStatus | null;
+  to_status: TenantStatus | null;
+  reason: string;
+  message: string;
+  generation: number;
+  actor: string;
+  request_id: string | null;
+  operation_id: string | null;
+  at: Timestamp;
+}
+
+export interface BreakersTable {
+  key: string;
+  state: "closed" | "open";
+  failures: number;
+  opened_at: NullableTimestamp;
+  next_probe_at: NullableTimestamp;
+  last_error: string | null;
+}
+
+export interface Database {
+  instance: { id: string };
+  tenants: TenantsTable;
+  operations: OperationsTable;
+  operation_events: { id: Generated<number>; operation_id: string; phase: string; message: string; at: Timestamp };
+  transitions: TransitionsTable;
+  tombstones: {
+    tenant_id: string;
+    name: string;
+    generation: number;
+    compute_provider: string;
+    scopes: JsonColumn<string[]>;
+    expires_at: Date;
+  };
+  breakers: BreakersTable;
+  idempotency_keys: { key: string; request_hash: string; tenant: JsonColumn<TenantsTable> };
+}
+
+export interface ConnectionSettings {
+  /** `postgres://user:password@host:port/database?sslmode=…` */
+  readonly url: string;
+  readonly maxConnections: number;
+  readonly connectTimeoutMs: number;
+  /** A statement that runs longer is aborted by the server. */
+  readonly statementTimeoutMs: number;
+  /** Shown in pg_stat_activity. */
+  readonly applicationName: string;
+}
+
+const INT8_OID = 20;
+
+/** Opens a pool. Connects lazily; a broken connection is replaced by the next query. */
+export function openPool(settings: ConnectionSettings, onIdleError: (error: Error) => void): pg.Pool {
+  const pool = new pg.Pool({
+    connectionString: settings.url,
+    max: settings.maxConnections,
+    connectionTimeoutMillis: settings.connectTimeoutMs,
+    idleTimeoutMillis: 60_000,
+    statement_timeout: settings.statementTimeoutMs,
+    // The client's own limit catches a server that is stopped or cut off and will never report a timeout.
+    query_timeout: settings.statementTimeoutMs + 1_000,
+    keepAlive: true,
+    application_name: settings.applicationName,
+    types: {
+      // Counters stay far below 2^53.
+      getTypeParser: ((oid: number, format: "text") =>
+        oid === INT8_OID ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
+    },
+  });
+  // Without a listener, an idle connection that the server closes would end the process.
+  pool.on("error", onIdleError);
+  return pool;
+}
+
+export function openKysely(pool: pg.Pool): Kysely<Database> {
+  return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
+}
+
+/** The error's SQLSTATE (PostgreSQL manual, appendix A), or its Node code, or null. */
+export function errorCode(error: unknown): string | null {
+  return typeof error === "object" && error !== null && "code" in error && typeof error.code === "string"
+    ? error.code
+    : null;
+}
+
+export const UNIQUE_VIOLATION = "23505";
+
+/** The name of the violated constraint, or null. */
+export function violatedConstraint(error: unknown): string | null {
+  if (errorCode(error) !== UNIQUE_VIOLATION) return null;
+  return typeof error === "object" && error !== null && "constraint" in error ? String(error.constraint) : null;
+}
+
+const NETWORK_CODES = new Set(["ECONNREFUSED", "ECONNRESET", "ENOTFOUND", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "EAI_AGAIN"]);
+const NETWORK_MESSAGES = [
+  "Connection terminated",
+  "timeout exceeded when trying to connect",
+  "Query read timeout",
+  "Client has encountered a connection error",
+  "Client was closed",
+  "connection is insecure",
+  "Cannot use a pool after calling end",
+];
+
+/**
+ * True when the database is down, starting, stopping, overloaded or cut off, rather than displeased with a statement:
+ * SQLSTATE classes 08, 53, 57, and what the driver and the operating system say of broken connections.
+ */
+export function isUnavailable(error: unknown): boolean {
+  const code = errorCode(error);
+  if (code !== null && (NETWORK_CODES.has(code) || /^(08|53|57)/.test(code))) return true;
+  if (error instanceof AggregateError) return error.errors.some(isUnavailable);
+  const message = messageOf(error);
+  return NETWORK_MESSAGES.some((text) => message.includes(text));
+}
+
+/** Runs a query; a database that does not answer becomes StoreUnavailableError. */
+export async function guarded<T>(query: () => Promise<T>): Promise<T> {
+  try {
+    return await query();
+  } catch (error) {
+    if (error instanceof LandlordError) throw error;
+    if (!isUnavailable(error)) throw error;
+    throw new StoreUnavailableError(
+      "database_unavailable",
+      "The database does not answer. Landlord keeps trying; check that PostgreSQL runs and is reachable.",
+      { cause: error },
+    );
+  }
+}

@@ -1,0 +1,56 @@
+/** Hears of transitions that other servers committed. A hint: whoever misses one finds the same by polling. */
+import pg from "pg";
+import { messageOf } from "../../domain/errors.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+import { EVENTS_CHANNEL } from "./work-store.ts";
+
+export interface EventListener {
+  stop(): Promise<void>;
+}
+
+const RECONNECT_MS = 2_000;
+
+/**
+ * Listens on a connection of its own and reconnects for ever.
+ *
+ * @param url a direct connection: LISTEN does not work through a transaction pooler
+ */
+export function startEventListener(url: string, onEvent: () => void, logger: Logger): EventListener {
+  let stopped = false;
+  let client: pg.Client | null = null;
+  let timer: NodeJS.Timeout | null = null;
+
+  async function connect(): Promise<void> {
+    const connecting = new pg.Client({ connectionString: url, application_name: "landlord-listen", keepAlive: true });
+    client = connecting;
+    connecting.on("error", () => undefined);
+    connecting.on("end", () => {
+      if (!stopped && client === connecting) retry();
+    });
+    connecting.on("notification", () => onEvent());
+    try {
+      await connecting.connect();
+      await connecting.query(`LISTEN ${EVENTS_CHANNEL}`);
+      // What was committed while nobody listened.
+      onEvent();
+    } catch (error) {
+      logger.debug({ error: messageOf(error) }, "cannot listen for events; polling meanwhile");
+      if (!stopped && client === connecting) retry();
+      connecting.end().catch(() => undefined);
+    }
+  }
+
+  function retry(): void {
+    client = null;
+    timer = setTimeout(() => void connect(), RECONNECT_MS);
+  }
+
+  void connect();
+  return {
+    async stop() {
+      stopped = true;
+      if (timer !== null) clearTimeout(timer);
+      await client?.end().catch(() => undefined);
+    },
+  };
+}

@@ -1,0 +1,11 @@
+import type { Migration } from "kysely";
+import { initial } from "./0001-initial.ts";
+
+/**
+ * Every migration, oldest first. The number before the first dash is the schema version that it brings.
+ * Migrations only expand (new tables, columns with defaults, indexes) until no supported binary needs the old shape:
+ * binary N must run on schema N+1.
+ */
+export const MIGRATIONS: Readonly<Record<string, Migration>> = {
+  "0001-initial": initial,
+};

@@ -1,0 +1,260 @@
+/** Clients' side of the store: each write is one statement. */
+import { sql, type Kysely, type Selectable, type SelectQueryBuilder } from "kysely";
+import type { Tenant } from "../../domain/tenant.ts";
+import { LANES } from "../../domain/tenant.ts";
+import type { CreateOutcome, CreateTenant, TenantFilter, TenantStore, WriteOutcome, WriteTenant } from "../store.ts";
+import { guarded, violatedConstraint, type BreakersTable, type Database } from "./database.ts";
+import { fromTenant, toOperationRecord, toStoredTenant, toTenant, toTransition, type TenantRow } from "./rows.ts";
+
+const UUID_PATTERN = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+/** Kept of a worker's hints for each operation. */
+const OPERATION_EVENTS_LIMIT = 100;
+/** Kept of a tenant's generations. */
+const GENERATIONS_LIMIT = 100;
+const LIST_BREAKERS_LIMIT = 1_000;
+
+/** Columns that a client's write may change; everything else belongs to the reconciler. */
+const CLIENT_COLUMNS = [
+  "name",
+  "status",
+  "status_message",
+  "intent",
+  "desired_config",
+  "config_hash",
+  "generation",
+  "paused",
+  "attempts",
+  "next_attempt_at",
+  "last_error",
+  "conditions",
+  "labels",
+  "annotations",
+  "version",
+] as const;
+
+export function createTenantStore(db: Kysely<Database>): TenantStore {
+  return {
+    createTenant: (params) => guarded(() => createTenant(db, params)),
+    getTenant: ({ idOrName }) =>
+      guarded(async () => {
+        const row = await selectByIdOrName(db.selectFrom("tenants"), idOrName).selectAll().executeTakeFirst();
+        return row === undefined ? null : toStoredTenant(row);
+      }),
+    listTenants: (params) => guarded(() => listTenants(db, params)),
+    writeTenant: (params) => guarded(() => writeTenant(db, params)),
+    findIdempotentAnswer: ({ key }) =>
+      guarded(async () => {
+        const row = await db
+          .selectFrom("idempotency_keys")
+          .select(["request_hash", "tenant"])
+          .where("key", "=", key)
+          .where(sql<boolean>`expires_at > now()`)
+          .executeTakeFirst();
+        return row === undefined
+          ? null
+          : { requestHash: row.request_hash, tenant: toTenant(row.tenant as unknown as TenantRow) };
+      }),
+    listTransitions: ({ idOrName, limit, offset }) =>
+      guarded(async () => {
+        const column = UUID_PATTERN.test(idOrName) ? "tenant_id" : "tenant_name";
+        const rows = await db
+          .selectFrom("transitions")
+          .selectAll()
+          .where(column, "=", idOrName)
+          .orderBy("id", "desc")
+          .limit(limit)
+          .offset(offset)
+          .execute();
+        return rows.map(toTransition);
+      }),
+    listOperations: ({ idOrName, limit, offset }) =>
+      guarded(async () => {
+        const column = UUID_PATTERN.test(idOrName) ? "tenant_id" : "tenant_name";
+        const rows = await db
+          .selectFrom("operations")
+          .selectAll()
+          .where(column, "=", idOrName)
+          .orderBy("created_at", "desc")
+          .limit(limit)
+          .offset(offset)
+          .execute();
+        return rows.map(toOperationRecord);
+      }),
+    recordProgress: (params) => guarded(() => recordProgress(db, params)),
+    listOperationEvents: ({ operationId }) =>
+      guarded(async () =>
+        db
+          .selectFrom("operation_events")
+          .select(["at", "phase", "message"])
+          .where("operation_id", "=", operationId)
+          .orderBy("id")
+          .limit(OPERATION_EVENTS_LIMIT)
+          .execute(),
+      ),
+    listBreakers: () => guarded(() => listBreakers(db)),
+    ping: () => guarded(async () => void (await sql`SELECT 1`.execute(db))),
+  };
+}
+
+/** All breakers: one for each engine and compute provider. */
+export async function listBreakers(db: Kysely<Database>): ReturnType<TenantStore["listBreakers"]> {
+  const rows = await db.selectFrom("breakers").selectAll().limit(LIST_BREAKERS_LIMIT).execute();
+  return rows.map((row: Selectable<BreakersTable>) => ({
+    key: row.key,
+    state: row.state,
+    failures: row.failures,
+    openedAt: row.opened_at,
+    nextProbeAt: row.next_probe_at,
+    lastError: row.last_error,
+  }));
+}
+
+function selectByIdOrName<O>(
+  query: SelectQueryBuilder<Database, "tenants", O>,
+  idOrName: string,
+): SelectQueryBuilder<Database, "tenants", O> {
+  // A name can never parse as a uuid, so the two cannot be confused.
+  return UUID_PATTERN.test(idOrName) ? query.where("id", "=", idOrName) : query.where("name", "=", idOrName);
+}
+
+async function createTenant(db: Kysely<Database>, params: CreateTenant): Promise<CreateOutcome> {
+  const { tenant, actor, idempotency } = params;
+  const record = JSON.stringify({ ...fromTenant(tenant), revision: 1 });
+  const keyed =
+    idempotency === null
+      ? sql``
+      : sql`, keyed AS (
+          INSERT INTO idempotency_keys (key, request_hash, tenant, expires_at)
+          SELECT ${idempotency.key}, ${idempotency.requestHash}, to_jsonb(created),
+                 now() + ${idempotency.ttlMs} * interval '1 millisecond' FROM created
+          ON CONFLICT (key) DO UPDATE SET request_hash = excluded.request_hash, tenant = excluded.tenant,
+            expires_at = excluded.expires_at, created_at = now() WHERE idempotency_keys.expires_at <= now()
+          RETURNING key)`;
+  try {
+    return await db.transaction().execute(async (trx) => {
+      const result = await sql<TenantRow & { keyed: boolean }>`
+        WITH record AS (
+          SELECT * FROM jsonb_populate_record(
+            NULL::tenants,
+            ${record}::jsonb || jsonb_build_object('created_at', now(), 'updated_at', now(), 'generation_at', now()))
+        ), created AS (
+          INSERT INTO tenants SELECT * FROM record ON CONFLICT (name) DO NOTHING RETURNING *
+        ), generation AS (
+          INSERT INTO generations (tenant_id, generation, intent, compute_provider, desired_config, config_hash, actor, request_id)
+          SELECT id, generation, intent, compute_provider, desired_config, config_hash, ${actor.name}, ${actor.requestId}
+          FROM created
+        ), transition AS (
+          INSERT INTO transitions (tenant_id, tenant_name, from_status, to_status, reason, message, generation, actor, request_id)
+          SELECT id, name, NULL, status, 'created', '', generation, ${actor.name}, ${actor.requestId} FROM created
+        ), work AS (
+          INSERT INTO tenant_work (tenant_id, owner, lane, next_reconcile_at)
+          SELECT id, coalesce(labels ->> 'owner', ''), ${LANES[params.lane]}::smallint, now() FROM created
+        )${keyed}
+        SELECT created.*, ${idempotency === null ? sql`true` : sql`EXISTS (SELECT 1 FROM keyed)`} AS keyed
+        FROM created`.execute(trx);
+      const row = result.rows[0];
+      if (row === undefined) {
+        const existing = await trx
+          .selectFrom("tenants")
+          .selectAll()
+          .where("name", "=", tenant.name)
+          .executeTakeFirst();
+        return { kind: "name_taken", tenant: existing === undefined ? null : toTenant(existing) };
+      }
+      // The key is in use by another request: throw, so that the tenant is not created either.
+      if (!row.keyed) throw new KeyUsed();
+      return { kind: "created", tenant: toTenant(row) };
+    });
+  } catch (error) {
+    if (error instanceof KeyUsed) return { kind: "key_used" };
+    throw error;
+  }
+}
+
+class KeyUsed extends Error {}
+
+async function writeTenant(db: Kysely<Database>, params: WriteTenant): Promise<WriteOutcome> {
+  const { tenant, transition, actor } = params;
+  const record = JSON.stringify(fromTenant(tenant));
+  const assignments = sql.join(CLIENT_COLUMNS.map((column) => sql`${sql.ref(column)} = r.${sql.ref(column)}`));
+  const generationAt = params.generationRaised ? sql`now()` : sql`t.generation_at`;
+  try {
+    // tenant_work is locked before tenants, as everywhere: the other order deadlocks with a claim.
+    const result = await sql<TenantRow>`
+      WITH work AS (
+        UPDATE tenant_work SET
+          wake_seq = wake_seq + 1,
+          lane = ${LANES[params.lane]},
+          owner = ${tenant.labels["owner"] ?? ""},
+          next_reconcile_at = least(next_reconcile_at, now())
+        WHERE tenant_id = ${tenant.id} RETURNING tenant_id
+      ), written AS (
+        UPDATE tenants t SET ${assignments}, generation_at = ${generationAt}, revision = t.revision + 1, updated_at = now()
+        FROM work, jsonb_populate_record(NULL::tenants, ${record}::jsonb) r
+        WHERE t.id = work.tenant_id AND t.revision = ${params.revision}
+        RETURNING t.*
+      ), generation AS (
+        INSERT INTO generations (tenant_id, generation, intent, compute_provider, desired_config, config_hash, actor, request_id)
+        SELECT id, generation, intent, compute_provider, desired_config, config_hash, ${actor.name}, ${actor.requestId}
+        FROM written WHERE ${params.generationRaised}
+        ON CONFLICT (tenant_id, generation) DO NOTHING
+      ), trimmed AS (
+        DELETE FROM generations g USING written w
+        WHERE g.tenant_id = w.id AND g.generation <= w.generation - ${GENERATIONS_LIMIT}
+      ), transition AS (
+        INSERT INTO transitions (tenant_id, tenant_name, from_status, to_status, reason, message, generation, actor, request_id)
+        SELECT id, name, ${transition.fromStatus}, ${transition.toStatus}, ${transition.reason}, ${transition.message},
+               generation, ${actor.name}, ${actor.requestId} FROM written
+      )
+      SELECT * FROM written`.execute(db);
+    const row = result.rows[0];
+    return row === undefined ? { kind: "outdated" } : { kind: "written", tenant: toTenant(row) };
+  } catch (error) {
+    if (violatedConstraint(error) === "tenants_name_key") return { kind: "name_taken" };
+    throw error;
+  }
+}
+
+async function listTenants(
+  db: Kysely<Database>,
+  filter: TenantFilter,
+): Promise<{ readonly tenants: readonly Tenant[]; readonly total: number }> {
+  let query = db.selectFrom("tenants");
+  if (filter.statuses !== null) query = query.where("status", "in", [...filter.statuses]);
+  if (!filter.includeArchived) query = query.where("status", "!=", "archived");
+  if (filter.workflowSubState !== null) query = query.where("workflow_sub_state", "=", filter.workflowSubState);
+  if (filter.hasWorkflowError !== null) {
+    query = query.where("last_error", filter.hasWorkflowError ? "is not" : "is", null);
+  }
+  if (filter.minRetryCount !== null) query = query.where("workflow_retry_count", ">=", filter.minRetryCount);
+  const [rows, count] = await Promise.all([
+    query
+      .selectAll()
+      .orderBy("created_at")
+      .orderBy("id")
+      .limit(filter.limit)
+      .offset(filter.offset)
+      .execute(),
+    query.select(sql<number>`count(*)`.as("total")).executeTakeFirstOrThrow(),
+  ]);
+  return { tenants: rows.map(toTenant), total: count.total };
+}
+
+async function recordProgress(
+  db: Kysely<Database>,
+  params: { readonly executionId: string; readonly phase: string; readonly message: string },
+): Promise<boolean> {
+  const result = await sql<{ operation_id: string }>`
+    WITH operation AS (
+      SELECT id FROM operations WHERE execution_id = ${params.executionId}
+    ), event AS (
+      INSERT INTO operation_events (operation_id, phase, message)
+      SELECT id, ${params.phase}, ${params.message} FROM operation RETURNING operation_id
+    ), trimmed AS (
+      DELETE FROM operation_events WHERE id IN (
+        SELECT e.id FROM operation_events e JOIN operation o ON o.id = e.operation_id
+        ORDER BY e.id DESC OFFSET ${OPERATION_EVENTS_LIMIT - 1})
+    )
+    SELECT operation_id FROM event`.execute(db);
+  return result.rows.length > 0;
+}

@@ -1,0 +1,361 @@
+/** The reconciler's side of the store: leases, fenced commits, breakers, the sequencer. */
+import { sql, type Kysely } from "kysely";
+import { LANES } from "../../domain/tenant.ts";
+import type { JsonObject } from "../../domain/json.ts";
+import type { Claim, ClaimLimits, Commit, CommitOutcome, WorkStore } from "../store.ts";
+import { guarded, isUnavailable, type Database } from "./database.ts";
+import { listBreakers } from "./tenant-store.ts";
+import { fromTenant, toDate, toOperation, toStoredTenant, type OperationRow, type TenantRow } from "./rows.ts";
+
+/** The channel on which other servers hear that transitions were committed. */
+export const EVENTS_CHANNEL = "landlord_events";
+
+const SEQUENCER_LOCK_KEY = 0x6c616e64;
+const SEQUENCE_BATCH = 1_000;
+const GARBAGE_BATCH = 1_000;
+
+/** Columns that the reconciler writes; a client's write changes `revision` and so undoes the commit. */
+const RECONCILER_COLUMNS = [
+  "status",
+  "status_message",
+  "generation",
+  "observed_generation",
+  "observed_config",
+  "observed_resource_ids",
+  "endpoints",
+  "health",
+  "scopes",
+  "attempts",
+  "next_attempt_at",
+  "last_error",
+  "workflow_execution_id",
+  "workflow_sub_state",
+  "workflow_retry_count",
+  "conditions",
+] as const;
+
+export function createWorkStore(db: Kysely<Database>, instanceId: string): WorkStore {
+  return {
+    instanceId,
+    claimDue: (params) => guarded(() => claimDue(db, params)),
+    commit: (commits) => guarded(() => commitAll(db, commits)),
+    wake: ({ tenantIds }) => guarded(() => wake(db, tenantIds)),
+    openBreaker: ({ key, error, probeInMs }) =>
+      guarded(async () => {
+        await sql`
+          INSERT INTO breakers (key, state, failures, opened_at, next_probe_at, last_error)
+          VALUES (${key}, 'open', 1, now(), now() + ${probeInMs} * interval '1 millisecond', ${error})
+          ON CONFLICT (key) DO UPDATE SET
+            state = 'open',
+            failures = breakers.failures + 1,
+            opened_at = CASE WHEN breakers.state = 'open' THEN breakers.opened_at ELSE now() END,
+            next_probe_at = CASE WHEN breakers.state = 'open' THEN breakers.next_probe_at ELSE excluded.next_probe_at END,
+            last_error = excluded.last_error,
+            updated_at = now()`.execute(db);
+      }),
+    closeBreaker: ({ key }) =>
+      guarded(async () => {
+        await sql`
+          UPDATE breakers SET state = 'closed', failures = 0, opened_at = NULL, next_probe_at = NULL, updated_at = now()
+          WHERE key = ${key} AND state = 'open'`.execute(db);
+      }),
+    takeProbe: ({ key, probeInMs }) =>
+      guarded(async () => {
+        const result = await sql<{ key: string }>`
+          UPDATE breakers SET next_probe_at = now() + ${probeInMs} * interval '1 millisecond', updated_at = now()
+          WHERE key = ${key} AND state = 'open' AND next_probe_at <= now() RETURNING key`.execute(db);
+        return result.rows.length === 1;
+      }),
+    listBreakers: () => guarded(() => listBreakers(db)),
+    sequenceTransitions: () => guarded(() => sequenceTransitions(db)),
+    collectGarbage: ({ historyRetentionMs }) => guarded(() => collectGarbage(db, historyRetentionMs)),
+    listTombstones: ({ limit }) =>
+      guarded(async () => {
+        const rows = await db.selectFrom("tombstones").selectAll().orderBy("expires_at").limit(limit).execute();
+        return rows.map((row) => ({
+          tenantId: row.tenant_id,
+          name: row.name,
+          generation: row.generation,
+          computeProvider: row.compute_provider,
+          scopes: row.scopes,
+          expiresAt: row.expires_at,
+        }));
+      }),
+  };
+}
+
+interface ClaimRow {
+  tenant_id: string;
+  lease_token: number;
+  wake_seq: number;
+  now: Date;
+  tenant: TenantRow;
+  operation: OperationRow | null;
+}
+
+/**
+ * Takes due tenants, lane by lane, and reads their facts in the same statement. The facts may be older than the
+ * lock (they come from the statement's snapshot); the commit's check of `revision` finds that out.
+ */
+async function claimDue(
+  db: Kysely<Database>,
+  params: { readonly leaseOwner: string; readonly leaseDurationMs: number; readonly limits: ClaimLimits },
+): Promise<readonly Claim[]> {
+  const lane = (name: keyof ClaimLimits) => sql`
+    SELECT tenant_id FROM tenant_work
+    WHERE lane = ${LANES[name]} AND next_reconcile_at <= now() AND (lease_until IS NULL OR lease_until <= now())
+    ORDER BY next_reconcile_at LIMIT ${params.limits[name]} FOR UPDATE SKIP LOCKED`;
+  const result = await sql<ClaimRow>`
+    WITH interactive AS MATERIALIZED (${lane("interactive")}),
+    repair AS MATERIALIZED (${lane("repair")}),
+    background AS MATERIALIZED (${lane("background")}),
+    claimed AS (
+      UPDATE tenant_work w SET
+        lease_owner = ${params.leaseOwner},
+        lease_until = now() + ${params.leaseDurationMs} * interval '1 millisecond',
+        lease_token = w.lease_token + 1
+      FROM (SELECT * FROM interactive UNION ALL SELECT * FROM repair UNION ALL SELECT * FROM background) due
+      WHERE w.tenant_id = due.tenant_id
+      RETURNING w.tenant_id, w.lease_token, w.wake_seq
+    )
+    SELECT claimed.tenant_id, claimed.lease_token, claimed.wake_seq, now() AS now,
+           to_jsonb(t) AS tenant, to_jsonb(o) AS operation
+    FROM claimed
+    JOIN tenants t ON t.id = claimed.tenant_id
+    LEFT JOIN operations o ON o.tenant_id = claimed.tenant_id AND o.finished_at IS NULL`.execute(db);
+  return result.rows.map((row) => ({
+    tenantId: row.tenant_id,
+    leaseToken: row.lease_token,
+    wakeSeq: row.wake_seq,
+    stored: toStoredTenant(row.tenant),
+    operation: row.operation === null ? null : toOperation(row.operation),
+    request: row.operation === null ? null : (row.operation.request as JsonObject | null),
+    now: toDate(row.now),
+  }));
+}
+
+/** A batch in one statement; if the database refuses it, one by one, so that a bad row stands alone. */
+async function commitAll(db: Kysely<Database>, commits: readonly Commit[]): Promise<readonly CommitOutcome[]> {
+  if (commits.length === 0) return [];
+  try {
+    return await commitBatch(db, commits);
+  } catch (error) {
+    if (commits.length === 1 || isUnavailable(error)) throw error;
+    const outcomes: CommitOutcome[] = [];
+    for (const commit of commits) {
+      // Sequential on purpose: a refused batch is rare, and its rows share locks.
+      outcomes.push(...(await commitBatch(db, [commit])));
+    }
+    return outcomes;
+  }
+}
+
+function commitRecord(commit: Commit): Record<string, unknown> {
+  const { newOperation, operationUpdate, transition, release, tenant } = commit;
+  return {
+    tenant_id: commit.tenantId,
+    lease_token: commit.leaseToken,
+    wake_seq: commit.wakeSeq,
+    revision: commit.revision,
+    tenant: tenant === null ? null : fromTenant(tenant),
+    generation_raised: tenant !== null && transition !== null && transition.reason === "generation_recovered",
+    tombstone_ttl_ms: commit.remove?.tombstoneTtlMs ?? null,
+    new_operation:
+      newOperation === null
+        ? null
+        : {
+            id: newOperation.operation.id,
+            kind: newOperation.operation.kind,
+            generation: newOperation.operation.generation,
+            config_hash: newOperation.operation.configHash,
+            execution_id: newOperation.operation.executionId,
+            workflow_provider: newOperation.operation.workflowProvider,
+            workflow_name: newOperation.operation.workflowName,
+            start_before: newOperation.operation.startBefore,
+            request: newOperation.request,
+          },
+    operation_update:
+      operationUpdate === null
+        ? null
+        : {
+            id: operationUpdate.id,
+            execution_handle: operationUpdate.executionHandle,
+            invoked: operationUpdate.invoked,
+            stop_phase: operationUpdate.stopPhase,
+            stop_reason: operationUpdate.stopReason,
+            sub_state: operationUpdate.subState,
+            retry_count: operationUpdate.retryCount,
+            error: operationUpdate.error,
+            outcome: operationUpdate.outcome,
+          },
+    transition:
+      transition === null
+        ? null
+        : {
+            from_status: transition.fromStatus,
+            to_status: transition.toStatus,
+            reason: transition.reason,
+            message: transition.message,
+            generation: transition.generation,
+            operation_id: transition.operationId,
+          },
+    release: release !== null,
+    due_in_ms: release?.dueInMs ?? null,
+  };
+}
+
+/**
+ * `held` locks the work rows whose lease token is still ours, in id order; `current` locks those tenants that
+ * nobody wrote since the claim. Everything else joins them. Where `held` had to wait for a client's write, the
+ * re-check of the locked row sees that write and leaves the tenant out of `current`.
+ */
+async function commitBatch(db: Kysely<Database>, commits: readonly Commit[]): Promise<readonly CommitOutcome[]> {
+  const input = JSON.stringify(commits.map(commitRecord));
+  const assignments = sql.join(RECONCILER_COLUMNS.map((column) => sql`${sql.ref(column)} = r.${sql.ref(column)}`));
+  const result = await sql<{ tenant_id: string; is_current: boolean }>`
+    WITH input AS MATERIALIZED (
+      SELECT * FROM jsonb_to_recordset(${input}::jsonb) AS i(
+        tenant_id uuid, lease_token bigint, wake_seq bigint, revision bigint, tenant jsonb, generation_raised boolean,
+        tombstone_ttl_ms float8, new_operation jsonb, operation_update jsonb, transition jsonb,
+        release boolean, due_in_ms float8)
+    ), held AS MATERIALIZED (
+      SELECT w.tenant_id FROM tenant_work w JOIN input i ON i.tenant_id = w.tenant_id
+      WHERE w.lease_token = i.lease_token AND w.lease_owner IS NOT NULL
+      ORDER BY w.tenant_id FOR UPDATE OF w
+    ), current AS MATERIALIZED (
+      SELECT t.id, t.name FROM tenants t
+      JOIN held ON held.tenant_id = t.id JOIN input i ON i.tenant_id = t.id
+      WHERE t.revision = i.revision
+      ORDER BY t.id FOR UPDATE OF t
+    ), written AS (
+      UPDATE tenants t SET ${assignments}, revision = t.revision + 1, updated_at = now()
+      FROM current c JOIN input i ON i.tenant_id = c.id,
+           LATERAL jsonb_populate_record(NULL::tenants, i.tenant) r
+      WHERE t.id = c.id AND i.tenant IS NOT NULL AND i.tombstone_ttl_ms IS NULL
+    ), recovered AS (
+      INSERT INTO generations (tenant_id, generation, intent, compute_provider, desired_config, config_hash, actor)
+      SELECT c.id, r.generation, r.intent, r.compute_provider, r.desired_config, r.config_hash, 'reconciler'
+      FROM current c JOIN input i ON i.tenant_id = c.id, LATERAL jsonb_populate_record(NULL::tenants, i.tenant) r
+      WHERE i.generation_raised
+      ON CONFLICT (tenant_id, generation) DO NOTHING
+    ), buried AS (
+      INSERT INTO tombstones (tenant_id, name, generation, compute_provider, scopes, expires_at)
+      SELECT t.id, t.name, t.generation, t.compute_provider, t.scopes, now() + i.tombstone_ttl_ms * interval '1 millisecond'
+      FROM current c JOIN tenants t ON t.id = c.id JOIN input i ON i.tenant_id = c.id
+      WHERE i.tombstone_ttl_ms IS NOT NULL
+      ON CONFLICT (tenant_id) DO UPDATE SET generation = excluded.generation, expires_at = excluded.expires_at
+    ), removed AS (
+      DELETE FROM tenants t USING current c JOIN input i ON i.tenant_id = c.id
+      WHERE t.id = c.id AND i.tombstone_ttl_ms IS NOT NULL
+    ), unqueued AS (
+      DELETE FROM tenant_work w USING current c JOIN input i ON i.tenant_id = c.id
+      WHERE w.tenant_id = c.id AND i.tombstone_ttl_ms IS NOT NULL
+    ), opened AS (
+      INSERT INTO operations (id, tenant_id, tenant_name, kind, generation, config_hash, execution_id,
+                              workflow_provider, workflow_name, start_before, request)
+      SELECT o.id, c.id, c.name, o.kind, o.generation, o.config_hash, o.execution_id,
+             o.workflow_provider, o.workflow_name, o.start_before, o.request
+      FROM current c JOIN input i ON i.tenant_id = c.id,
+           LATERAL jsonb_populate_record(NULL::operations, i.new_operation) o
+      WHERE i.new_operation IS NOT NULL
+    ), updated AS (
+      UPDATE operations o SET
+        execution_handle = u.execution_handle,
+        invoked_at = CASE WHEN u.invoked THEN coalesce(o.invoked_at, now()) ELSE o.invoked_at END,
+        stop_requested_at = CASE WHEN u.stop_phase IS NULL THEN NULL ELSE coalesce(o.stop_requested_at, now()) END,
+        stop_phase = u.stop_phase,
+        stop_reason = u.stop_reason,
+        sub_state = u.sub_state,
+        retry_count = u.retry_count,
+        error = u.error,
+        outcome = u.outcome,
+        finished_at = CASE WHEN u.outcome IS NULL THEN NULL ELSE now() END,
+        -- The payload was kept to be sent again; a closed row needs it no more.
+        request = CASE WHEN u.outcome IS NULL THEN o.request ELSE NULL END
+      FROM current c JOIN input i ON i.tenant_id = c.id,
+           LATERAL jsonb_to_record(i.operation_update) AS u(
+             id uuid, execution_handle text, invoked boolean, stop_phase text, stop_reason text, sub_state text,
+             retry_count integer, error jsonb, outcome text)
+      WHERE i.operation_update IS NOT NULL AND o.id = u.id AND o.finished_at IS NULL
+    ), moved AS (
+      INSERT INTO transitions (tenant_id, tenant_name, from_status, to_status, reason, message, generation, actor, operation_id)
+      SELECT c.id, c.name, m.from_status, m.to_status, m.reason, m.message, m.generation, 'reconciler', m.operation_id
+      FROM current c JOIN input i ON i.tenant_id = c.id,
+           LATERAL jsonb_populate_record(NULL::transitions, i.transition) m
+      WHERE i.transition IS NOT NULL
+    ), released AS (
+      UPDATE tenant_work w SET
+        lease_owner = NULL,
+        lease_until = NULL,
+        next_reconcile_at = CASE
+          WHEN c.id IS NULL OR w.wake_seq <> i.wake_seq THEN now()
+          WHEN i.due_in_ms IS NULL THEN NULL
+          ELSE now() + i.due_in_ms * interval '1 millisecond' END
+      FROM held JOIN input i ON i.tenant_id = held.tenant_id LEFT JOIN current c ON c.id = held.tenant_id
+      WHERE w.tenant_id = held.tenant_id AND (i.release OR c.id IS NULL) AND
+            (i.tombstone_ttl_ms IS NULL OR c.id IS NULL)
+    )
+    SELECT held.tenant_id, c.id IS NOT NULL AS is_current
+    FROM held LEFT JOIN current c ON c.id = held.tenant_id`.execute(db);
+  const found = new Map(result.rows.map((row) => [row.tenant_id, row.is_current]));
+  return commits.map(({ tenantId }) => {
+    const isCurrent = found.get(tenantId);
+    if (isCurrent === undefined) return "lost";
+    return isCurrent ? "committed" : "outdated";
+  });
+}
+
+async function wake(db: Kysely<Database>, tenantIds: readonly string[]): Promise<void> {
+  if (tenantIds.length === 0) return;
+  await sql`
+    UPDATE tenant_work SET wake_seq = wake_seq + 1, next_reconcile_at = least(next_reconcile_at, now())
+    WHERE tenant_id IN (
+      SELECT tenant_id FROM tenant_work WHERE tenant_id = ANY(${[...tenantIds]}::uuid[]) ORDER BY tenant_id FOR UPDATE)`.execute(
+    db,
+  );
+}
+
+/** One server at a time numbers what has been committed; a sequence number is not a commit order. */
+async function sequenceTransitions(db: Kysely<Database>): Promise<number> {
+  const pending = await sql<{ present: boolean }>`
+    SELECT EXISTS (SELECT 1 FROM transitions WHERE position IS NULL) AS present`.execute(db);
+  if (pending.rows[0]?.present !== true) return 0;
+  return db.transaction().execute(async (trx) => {
+    const lock = await sql<{ taken: boolean }>`
+      SELECT pg_try_advisory_xact_lock(${SEQUENCER_LOCK_KEY}) AS taken`.execute(trx);
+    if (lock.rows[0]?.taken !== true) return 0;
+    // A statement of its own: its snapshot begins after the lock, and so sees the last holder's positions.
+    const result = await sql<{ sequenced: number }>`
+      WITH pending AS (
+        SELECT id, row_number() OVER (ORDER BY id) AS place
+        FROM (SELECT id FROM transitions WHERE position IS NULL ORDER BY id LIMIT ${SEQUENCE_BATCH}) p
+      ), last AS (
+        SELECT coalesce(max(position), 0) AS position FROM transitions
+      ), sequenced AS (
+        UPDATE transitions t SET position = last.position + pending.place
+        FROM pending, last WHERE t.id = pending.id RETURNING t.position
+      )
+      SELECT count(*) AS sequenced, pg_notify(${EVENTS_CHANNEL}, max(position)::text) FROM sequenced`.execute(trx);
+    return result.rows[0]?.sequenced ?? 0;
+  });
+}
+
+async function collectGarbage(db: Kysely<Database>, historyRetentionMs: number): Promise<number> {
+  const old = sql`now() - ${historyRetentionMs} * interval '1 millisecond'`;
+  const bounded = (table: string, key: string, condition: ReturnType<typeof sql>) => sql`
+    DELETE FROM ${sql.table(table)} WHERE ${sql.ref(key)} IN
+      (SELECT ${sql.ref(key)} FROM ${sql.table(table)} WHERE ${condition} LIMIT ${GARBAGE_BATCH})`;
+  const statements = [
+    bounded("idempotency_keys", "key", sql`expires_at <= now()`),
+    bounded("tombstones", "tenant_id", sql`expires_at <= now()`),
+    bounded("operations", "id", sql`finished_at < ${old}`),
+    // The newest position stays: the sequencer counts on from it.
+    bounded("transitions", "id", sql`at < ${old} AND position < (SELECT max(position) FROM transitions)`),
+  ];
+  let deleted = 0;
+  for (const statement of statements) {
+    const result = await statement.execute(db);
+    deleted += Number(result.numAffectedRows ?? 0);
+  }
+  return deleted;
+}

@@ -1,0 +1,267 @@
+/**
+ * The port to the only truth. One implementation (store/postgres); the simulation brings another with the same
+ * semantics. Two kinds of callers write: clients (through `http`), by compare-and-set on `revision`, and the
+ * reconciler, which also holds a lease whose token fences it. All times are the database's.
+ */
+import type { JsonObject } from "../domain/json.ts";
+import type {
+  ErrorRecord,
+  Lane,
+  Operation,
+  OperationKind,
+  StopPhase,
+  SubState,
+  Tenant,
+  TenantStatus,
+} from "../domain/tenant.ts";
+import type { OperationOutcome } from "../domain/decide.ts";
+import { LandlordError, UnavailableError } from "../domain/errors.ts";
+
+/** The database did not answer. */
+export class StoreUnavailableError extends UnavailableError {}
+
+/** The database holds a schema that this binary cannot run on. */
+export class SchemaVersionError extends LandlordError {}
+
+/** A tenant with the counter of all its writes, clients' and reconciler's alike: the token of compare-and-set. */
+export interface StoredTenant {
+  readonly tenant: Tenant;
+  readonly revision: number;
+}
+
+/** Who asked, and by which request. */
+export interface Actor {
+  /** `anonymous`, `reconciler`, or the name of a key. */
+  readonly name: string;
+  readonly requestId: string | null;
+}
+
+/** A status change, or a client's write. Survives the tenant. */
+export interface Transition {
+  readonly id: number;
+  /** Gap-free over all tenants; null until the sequencer has seen the commit. */
+  readonly position: number | null;
+  readonly tenantId: string;
+  readonly tenantName: string;
+  readonly fromStatus: TenantStatus | null;
+  /** Null: the tenant was removed. */
+  readonly toStatus: TenantStatus | null;
+  readonly reason: string;
+  readonly message: string;
+  readonly generation: number;
+  readonly actor: string;
+  readonly requestId: string | null;
+  readonly operationId: string | null;
+  readonly at: Date;
+}
+
+export type NewTransition = Pick<
+  Transition,
+  "fromStatus" | "toStatus" | "reason" | "message" | "generation" | "operationId"
+>;
+
+/** A row of the ledger as it is shown, finished or not. */
+export interface OperationRecord extends Operation {
+  readonly outcome: OperationOutcome | null;
+  readonly error: ErrorRecord | null;
+  readonly finishedAt: Date | null;
+}
+
+export interface OperationEvent {
+  readonly at: Date;
+  readonly phase: string;
+  readonly message: string;
+}
+
+/** A tenant as a client creates it. Time columns are filled by the database. */
+export type NewTenant = Omit<Tenant, "createdAt" | "updatedAt" | "generationAt">;
+
+/** The creation that an idempotency key repeats: the tenant as it was created. */
+export interface IdempotentAnswer {
+  readonly requestHash: string;
+  readonly tenant: Tenant;
+}
+
+export interface CreateTenant {
+  readonly tenant: NewTenant;
+  readonly actor: Actor;
+  readonly lane: Lane;
+  /** Written with the tenant, so that both exist or neither. */
+  readonly idempotency: { readonly key: string; readonly requestHash: string; readonly ttlMs: number } | null;
+}
+
+export type CreateOutcome =
+  | { readonly kind: "created"; readonly tenant: Tenant }
+  | { readonly kind: "name_taken"; readonly tenant: Tenant | null }
+  | { readonly kind: "key_used" };
+
+/** A client's change of a tenant that it has read: `tenant` is the whole next state. */
+export interface WriteTenant {
+  readonly tenant: Tenant;
+  /** The revision that was read. */
+  readonly revision: number;
+  /** The generation was raised: a row for rollback is kept, and the clock of the deadline starts anew. */
+  readonly generationRaised: boolean;
+  readonly transition: NewTransition;
+  readonly actor: Actor;
+  readonly lane: Lane;
+}
+
+export type WriteOutcome =
+  | { readonly kind: "written"; readonly tenant: Tenant }
+  /** Somebody else wrote since: read again and repeat. */
+  | { readonly kind: "outdated" }
+  | { readonly kind: "name_taken" };
+
+export interface TenantFilter {
+  readonly statuses: readonly TenantStatus[] | null;
+  readonly includeArchived: boolean;
+  readonly workflowSubState: SubState | null;
+  readonly hasWorkflowError: boolean | null;
+  readonly minRetryCount: number | null;
+  /** 1 to 500. */
+  readonly limit: number;
+  readonly offset: number;
+}
+
+/** What the reconciler was given: a tenant, its unfinished operation, and the fence. */
+export interface Claim {
+  readonly tenantId: string;
+  readonly leaseToken: number;
+  readonly wakeSeq: number;
+  readonly stored: StoredTenant;
+  readonly operation: Operation | null;
+  /** The payload of the unfinished operation, as it was recorded. */
+  readonly request: JsonObject | null;
+  readonly now: Date;
+}
+
+export interface NewOperation {
+  readonly operation: Operation;
+  /** The payload, whole: a repeated invoke sends the same bytes. */
+  readonly request: JsonObject;
+}
+
+export interface OperationUpdate {
+  readonly id: string;
+  readonly executionHandle: string | null;
+  readonly invoked: boolean;
+  readonly stopPhase: StopPhase | null;
+  readonly stopReason: string | null;
+  readonly subState: SubState | null;
+  readonly retryCount: number;
+  readonly error: ErrorRecord | null;
+  /** Set to close the row. */
+  readonly outcome: OperationOutcome | null;
+}
+
+/** One fenced write of the reconciler. Everything in it happens, or nothing does. */
+export interface Commit {
+  readonly tenantId: string;
+  readonly leaseToken: number;
+  readonly wakeSeq: number;
+  readonly revision: number;
+  /** The whole next state, or null when only the ledger or the lease changes. */
+  readonly tenant: Tenant | null;
+  readonly newOperation: NewOperation | null;
+  readonly operationUpdate: OperationUpdate | null;
+  readonly transition: NewTransition | null;
+  /** Delete the row and leave a tombstone of this age. */
+  readonly remove: { readonly tombstoneTtlMs: number } | null;
+  /** Give the lease back; the next look is `dueInMs` from now, null for not until somebody writes. */
+  readonly release: { readonly dueInMs: number | null } | null;
+}
+
+/**
+ * `outdated`: the tenant was written since the claim; nothing was changed, the lease is given back and the tenant
+ * is due at once. `lost`: somebody else holds the lease; nothing was changed.
+ */
+export type CommitOutcome = "committed" | "outdated" | "lost";
+
+/** How many tenants of each lane a claim may take. */
+export type ClaimLimits = Readonly<Record<Lane, number>>;
+
+export interface Breaker {
+  /** `engine:<name>` or `compute:<name>`. */
+  readonly key: string;
+  readonly state: "closed" | "open";
+  readonly failures: number;
+  readonly openedAt: Date | null;
+  readonly nextProbeAt: Date | null;
+  readonly lastError: string | null;
+}
+
+export interface Tombstone {
+  readonly tenantId: string;
+  readonly name: string;
+  readonly generation: number;
+  readonly computeProvider: string;
+  readonly scopes: readonly string[];
+  readonly expiresAt: Date;
+}
+
+/** Clients' side. */
+export interface TenantStore {
+  createTenant(params: CreateTenant): Promise<CreateOutcome>;
+  /** By uuid or by name; null when there is none. */
+  getTenant(params: { readonly idOrName: string }): Promise<StoredTenant | null>;
+  listTenants(params: TenantFilter): Promise<{ readonly tenants: readonly Tenant[]; readonly total: number }>;
+  writeTenant(params: WriteTenant): Promise<WriteOutcome>;
+  findIdempotentAnswer(params: { readonly key: string }): Promise<IdempotentAnswer | null>;
+  /** Newest first. By uuid, or by name: then of every tenant that ever had it. */
+  listTransitions(params: {
+    readonly idOrName: string;
+    readonly limit: number;
+    readonly offset: number;
+  }): Promise<readonly Transition[]>;
+  /** Newest first, like listTransitions. */
+  listOperations(params: {
+    readonly idOrName: string;
+    readonly limit: number;
+    readonly offset: number;
+  }): Promise<readonly OperationRecord[]>;
+  /** Keeps a worker's hint with its operation (the newest 100); false when no operation has this execution. */
+  recordProgress(params: {
+    readonly executionId: string;
+    readonly phase: string;
+    readonly message: string;
+  }): Promise<boolean>;
+  listOperationEvents(params: { readonly operationId: string }): Promise<readonly OperationEvent[]>;
+  listBreakers(): Promise<readonly Breaker[]>;
+  /** Resolves when the database answers. */
+  ping(): Promise<void>;
+}
+
+/** Reconciler's side. */
+export interface WorkStore {
+  /** Leases due tenants and reads their facts. Also takes those whose lease expired. */
+  claimDue(params: {
+    readonly leaseOwner: string;
+    readonly leaseDurationMs: number;
+    readonly limits: ClaimLimits;
+  }): Promise<readonly Claim[]>;
+  /** One result per commit, in order. */
+  commit(commits: readonly Commit[]): Promise<readonly CommitOutcome[]>;
+  /** Makes tenants due now. A hint: never lost while a lease is held, never needed. */
+  wake(params: { readonly tenantIds: readonly string[] }): Promise<void>;
+  /** Opens a breaker, or moves its next probe further. */
+  openBreaker(params: { readonly key: string; readonly error: string; readonly probeInMs: number }): Promise<void>;
+  closeBreaker(params: { readonly key: string }): Promise<void>;
+  /** True for exactly one caller when a probe is due; it moves the next one by `probeInMs`. */
+  takeProbe(params: { readonly key: string; readonly probeInMs: number }): Promise<boolean>;
+  listBreakers(): Promise<readonly Breaker[]>;
+  /** Gives committed transitions their position, at most 1,000, and tells listeners. Returns how many. */
+  sequenceTransitions(): Promise<number>;
+  /** Deletes what has outlived its retention, in bounded steps. Returns how many rows. */
+  collectGarbage(params: { readonly historyRetentionMs: number }): Promise<number>;
+  listTombstones(params: { readonly limit: number }): Promise<readonly Tombstone[]>;
+  /** The identity of this database: part of every ownership label. */
+  readonly instanceId: string;
+}
+
+export type Store = TenantStore &
+  WorkStore & {
+    close(): Promise<void>;
+  };
+
+export type { OperationKind };

@@ -1,0 +1,249 @@
+/**
+ * The job: what one execution does, on every engine.
+ *
+ *   create, update   apply → await healthy
+ *   delete           destroy → await absent, seen twice
+ *
+ * It would be correct even if no step were remembered: apply and destroy are idempotent and fenced by the generation,
+ * so a job that is run twice, resumed by another worker or overtaken by a newer one changes nothing that it should
+ * not. Steps are remembered so that a resumed job does not repeat slow work. Failures that repeating cannot mend
+ * come back as values; all others are thrown inside a step, where the engine retries them.
+ */
+import type { JobResult, ProvisionRequest } from "../contract/job.ts";
+import { JOB_RESULT_LIMIT_BYTES } from "../contract/job.ts";
+import {
+  ComputeError,
+  type ComputeProvider,
+  type ComputeRef,
+  type ComputeSpec,
+  type Observation,
+} from "../compute/provider.ts";
+import type { JsonObject } from "../domain/json.ts";
+import { isJsonObject } from "../domain/json.ts";
+import type { DurableSteps } from "./steps.ts";
+
+export interface JobDependencies {
+  /** The provider that the request names, with the engine configuration that is valid now. */
+  resolveCompute(request: ProvisionRequest, signal: AbortSignal): Promise<ComputeProvider>;
+  /** A hint for people; never waited for, never fails. */
+  reportProgress(request: ProvisionRequest, phase: string, message: string): void;
+  /** Between the two observations that prove absence. */
+  readonly absenceSettleMs: number;
+  /** The worker's clock; compared with `start_before`, which has minutes of tolerance. */
+  now(): number;
+}
+
+const FIRST_WAIT_MS = 100;
+const WAIT_GROWTH = 1.5;
+const LONGEST_WAIT_MS = 30_000;
+const DEFAULT_DEADLINE_MS = 120_000;
+/** Keeps the journal short whatever the deadline: a wait is at least this part of it. */
+const WAITS_PER_DEADLINE = 60;
+
+/** What a step remembers: small, because every wait adds one to the journal. */
+type StepOutcome =
+  | { readonly kind: "done"; readonly observation: Observation }
+  | { readonly kind: "pending"; readonly counts: boolean; readonly message: string }
+  | { readonly kind: "stale"; readonly generation: number }
+  | { readonly kind: "rejected"; readonly code: string; readonly message: string };
+
+/** Runs one operation to its end. Never throws for reasons that lie in the request; those are results. */
+export async function runJob(
+  request: ProvisionRequest,
+  steps: DurableSteps,
+  dependencies: JobDependencies,
+): Promise<JobResult> {
+  // Remembered: a job that began in time and is resumed late goes on.
+  const begunInTime = await steps.run("begin", () =>
+    Promise.resolve(dependencies.now() < Date.parse(request.start_before)),
+  );
+  if (!begunInTime) return resultOf(request, { outcome: "expired" });
+  dependencies.reportProgress(request, "started", `${request.operation} of generation ${request.generation}`);
+  const result =
+    request.operation === "delete"
+      ? await removeCompute(request, steps, dependencies)
+      : await convergeCompute(request, steps, dependencies);
+  dependencies.reportProgress(request, result.outcome, result.error?.message ?? "");
+  return result;
+}
+
+async function convergeCompute(
+  request: ProvisionRequest,
+  steps: DurableSteps,
+  dependencies: JobDependencies,
+): Promise<JobResult> {
+  const spec = specOf(request);
+  return repeatUntilDone(request, steps, dependencies, "apply", "health_deadline", async (compute, name, signal) => {
+    const applied = await compute.apply(spec, { idempotencyKey: steps.idempotencyKey(name), signal });
+    if (applied.kind === "stale") return applied;
+    const { observation } = applied;
+    if (observation.presence === "present" && observation.health === "healthy") return { kind: "done", observation };
+    return {
+      kind: "pending",
+      // What could not be observed is not known to be unhealthy, and does not use up the deadline.
+      counts: observation.presence !== "unknown" && observation.health !== "unknown",
+      message: observation.message ?? `Compute is ${observation.health}.`,
+    };
+  });
+}
+
+async function removeCompute(
+  request: ProvisionRequest,
+  steps: DurableSteps,
+  dependencies: JobDependencies,
+): Promise<JobResult> {
+  const ref = { ...refOf(request), generation: request.generation };
+  const removed = await repeatUntilDone(
+    request,
+    steps,
+    dependencies,
+    "destroy",
+    "still_present",
+    async (compute, name, signal) => {
+      const observation = await compute.destroy(ref, { idempotencyKey: steps.idempotencyKey(name), signal });
+      return absenceOf(observation);
+    },
+  );
+  if (removed.outcome !== "succeeded") return removed;
+  await steps.sleep(dependencies.absenceSettleMs);
+  const confirmed = await steps.run("confirm-absent", async (signal): Promise<StepOutcome> => {
+    const compute = await dependencies.resolveCompute(request, signal);
+    const [observation] = await compute.observe([ref], signal);
+    if (observation === undefined) throw unseen(ref);
+    return absenceOf(observation);
+  });
+  return confirmed.kind === "done"
+    ? { ...removed, absent_observations: 2 }
+    : resultOf(request, {
+        outcome: "gave_up",
+        error: { code: "reappeared", message: "Compute was absent and was then seen again." },
+      });
+}
+
+/** Absent is done, present is pending, and what this worker cannot see is left to a worker that can. */
+function absenceOf(observation: Observation): StepOutcome {
+  switch (observation.presence) {
+    case "absent":
+      return { kind: "done", observation };
+    case "present":
+      return { kind: "pending", counts: true, message: observation.message ?? "Compute is still present." };
+    case "unknown":
+      throw new ComputeError(
+        "compute_unreachable",
+        `Absence cannot be proven from ${observation.scope}: ${observation.message ?? "a scope is out of reach"}.`,
+        { retryable: true },
+      );
+  }
+}
+
+type Attempt = (compute: ComputeProvider, name: string, signal: AbortSignal) => Promise<StepOutcome>;
+
+async function repeatUntilDone(
+  request: ProvisionRequest,
+  steps: DurableSteps,
+  dependencies: JobDependencies,
+  stepName: string,
+  deadlineCode: string,
+  attempt: Attempt,
+): Promise<JobResult> {
+  const deadlineMs = deadlineOf(request.desired_config);
+  const longestWaitMs = Math.min(LONGEST_WAIT_MS, Math.max(1_000, deadlineMs / WAITS_PER_DEADLINE));
+  let waitMs = FIRST_WAIT_MS;
+  let unhealthyMs = 0;
+  for (let round = 1; ; round++) {
+    const name = `${stepName}-${round}`;
+    const outcome = await steps.run(name, async (signal): Promise<StepOutcome> => {
+      try {
+        return await attempt(await dependencies.resolveCompute(request, signal), name, signal);
+      } catch (error) {
+        if (error instanceof ComputeError && !error.retryable) {
+          return { kind: "rejected", code: error.code, message: error.message };
+        }
+        throw error;
+      }
+    });
+    switch (outcome.kind) {
+      case "done":
+        return resultOf(request, { outcome: "succeeded", observation: outcome.observation });
+      case "rejected":
+        return resultOf(request, { outcome: "rejected", error: { code: outcome.code, message: outcome.message } });
+      case "stale":
+        return resultOf(request, {
+          outcome: "gave_up",
+          error: {
+            code: "stale_generation",
+            message: `Compute is already at generation ${outcome.generation}.`,
+            observed_generation: outcome.generation,
+          },
+        });
+      case "pending":
+        break;
+    }
+    if (unhealthyMs >= deadlineMs) {
+      return resultOf(request, { outcome: "gave_up", error: { code: deadlineCode, message: outcome.message } });
+    }
+    if (round === 1) {
+      steps.announceWaiting();
+      dependencies.reportProgress(request, "waiting", outcome.message);
+    }
+    await steps.sleep(waitMs);
+    if (outcome.counts) unhealthyMs += waitMs;
+    waitMs = Math.min(waitMs * WAIT_GROWTH, longestWaitMs);
+  }
+}
+
+/** `health_check.deadline_seconds` of the config: the one key that all providers share. */
+function deadlineOf(config: JsonObject): number {
+  const check = config["health_check"];
+  const seconds = isJsonObject(check) ? check["deadline_seconds"] : undefined;
+  return typeof seconds === "number" && seconds > 0 ? seconds * 1_000 : DEFAULT_DEADLINE_MS;
+}
+
+function specOf(request: ProvisionRequest): ComputeSpec {
+  return {
+    instanceId: request.metadata.instance_id,
+    tenantId: request.tenant_id,
+    tenantName: request.tenant_name,
+    generation: request.generation,
+    configHash: request.metadata.config_hash,
+    config: request.desired_config,
+    labels: request.labels,
+  };
+}
+
+function refOf(request: ProvisionRequest): ComputeRef {
+  return { instanceId: request.metadata.instance_id, tenantId: request.tenant_id, scopes: request.scopes };
+}
+
+function unseen(ref: ComputeRef): ComputeError {
+  return new ComputeError("compute_unreachable", `The provider did not observe tenant ${ref.tenantId}.`, {
+    retryable: true,
+  });
+}
+
+function resultOf(
+  request: ProvisionRequest,
+  end: {
+    readonly outcome: JobResult["outcome"];
+    readonly observation?: Observation;
+    readonly error?: NonNullable<JobResult["error"]>;
+  },
+): JobResult {
+  const { observation } = end;
+  const result: JobResult = {
+    outcome: end.outcome,
+    tenant_id: request.tenant_id,
+    generation: request.generation,
+    config_hash: request.metadata.config_hash,
+    observed_config: observation?.config ?? null,
+    observed_resource_ids: { ...observation?.resourceIds },
+    endpoints: [...(observation?.endpoints ?? [])],
+    health: observation === undefined ? "unknown" : observation.presence === "absent" ? "absent" : observation.health,
+    scope: observation?.scope ?? null,
+    absent_observations: observation?.presence === "absent" ? 1 : 0,
+    error: end.error ?? null,
+  };
+  if (Buffer.byteLength(JSON.stringify(result)) <= JOB_RESULT_LIMIT_BYTES) return result;
+  // The control plane has the config already; its hash says which one was applied.
+  return { ...result, observed_config: { truncated: true, config_hash: request.metadata.config_hash } };
+}

@@ -1,0 +1,140 @@
+/**
+ * Makes a Restate server know this worker. The last registered URI takes all new invocations, and registering changed
+ * code over a running deployment breaks its journals; so registration looks first, adds only what is missing, and
+ * never removes. Workflow names carry their version, so what is present already has the right shape.
+ */
+import { request } from "undici";
+import { LandlordError, messageOf, UnavailableError } from "../../domain/errors.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+
+export interface RegistrationSettings {
+  readonly adminUrl: string;
+  readonly authToken: string | null;
+  /** Where the engine reaches the worker; stable over restarts, shared by replicas. */
+  readonly advertisedUrl: string;
+  readonly serviceNames: readonly string[];
+  readonly requestTimeoutMs: number;
+}
+
+export interface RetrySettings {
+  readonly failFast: boolean;
+  readonly initialDelayMs: number;
+  readonly maxDelayMs: number;
+}
+
+export type RegistrationResult = "already_registered" | "registered";
+
+interface AdminAnswer {
+  readonly status: number;
+  readonly body: unknown;
+}
+
+/**
+ * One attempt.
+ *
+ * @throws UnavailableError when the admin API does not answer, or cannot reach the worker
+ */
+export async function registerOnce(settings: RegistrationSettings): Promise<RegistrationResult> {
+  const wanted = normalizedUri(settings.advertisedUrl);
+  const deployments = new Map<string, string>();
+  const listed = await admin(settings, "GET", "/deployments");
+  for (const deployment of (listed.body as { deployments?: { id: string; uri?: string }[] }).deployments ?? []) {
+    if (deployment.uri !== undefined) deployments.set(deployment.id, normalizedUri(deployment.uri));
+  }
+  const present = await Promise.all(
+    settings.serviceNames.map(async (name) => {
+      const service = await admin(settings, "GET", `/services/${name}`, undefined, [404]);
+      if (service.status === 404) return false;
+      const deploymentId = (service.body as { deployment_id?: string }).deployment_id;
+      return deploymentId !== undefined && deployments.get(deploymentId) === wanted;
+    }),
+  );
+  if (present.every(Boolean)) return "already_registered";
+  // A known URI is only discovered again when forced; an unknown one must not be forced over anything.
+  const force = [...deployments.values()].includes(wanted);
+  await admin(settings, "POST", "/deployments", { uri: settings.advertisedUrl, force });
+  return "registered";
+}
+
+/** Repeats registerOnce with backoff until it succeeds or `signal` aborts. With failFast the first failure throws. */
+export async function registerWithRetry(
+  settings: RegistrationSettings,
+  retry: RetrySettings,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  let delayMs = retry.initialDelayMs;
+  for (let attempt = 1; !signal.aborted; attempt++) {
+    try {
+      const result = await registerOnce(settings);
+      logger.info(
+        { advertised_url: settings.advertisedUrl, services: settings.serviceNames, attempt },
+        result === "registered" ? "worker registered with Restate" : "worker was already registered with Restate",
+      );
+      return;
+    } catch (error) {
+      if (retry.failFast) {
+        throw new LandlordError(
+          "registration_failed",
+          `The worker could not register with Restate at ${settings.adminUrl}: ${messageOf(error)}`,
+          { cause: error },
+        );
+      }
+      logger.warn(
+        { admin_url: settings.adminUrl, attempt, retry_in_ms: delayMs, error: messageOf(error) },
+        "worker is not registered with Restate yet; retrying",
+      );
+      await pause(delayMs, signal);
+      delayMs = Math.min(delayMs * 2, retry.maxDelayMs);
+    }
+  }
+}
+
+async function admin(
+  settings: RegistrationSettings,
+  method: "GET" | "POST",
+  path: string,
+  body?: unknown,
+  accept: readonly number[] = [],
+): Promise<AdminAnswer> {
+  let status: number;
+  let text: string;
+  try {
+    const response = await request(`${settings.adminUrl.replace(/\/+$/, "")}${path}`, {
+      method,
+      headers: {
+        accept: "application/json",
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...(settings.authToken === null ? {} : { authorization: `Bearer ${settings.authToken}` }),
+      },
+      body: body === undefined ? null : JSON.stringify(body),
+      signal: AbortSignal.timeout(settings.requestTimeoutMs),
+    });
+    status = response.statusCode;
+    text = await response.body.text();
+  } catch (error) {
+    throw new UnavailableError("engine_unreachable", `Restate's admin API does not answer: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+  if (status >= 300 && !accept.includes(status)) {
+    throw new UnavailableError("engine_refused", `${method} ${path} answered ${status}: ${text.slice(0, 500)}`);
+  }
+  return { status, body: text === "" ? null : (JSON.parse(text) as unknown) };
+}
+
+function normalizedUri(uri: string): string {
+  return uri.replace(/\/+$/, "");
+}
+
+function pause(durationMs: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, durationMs);
+    signal.addEventListener("abort", done, { once: true });
+  });
+}

@@ -1,0 +1,107 @@
+/** The services that a worker serves to Restate: the tenant workflow and the query service. */
+import "./with-resolvers.ts";
+import * as restate from "@restatedev/restate-sdk";
+import {
+  provisionRequestSchema,
+  QUERY_METHODS,
+  QUERY_SERVICE_NAME,
+  queryRequestSchema,
+  VOID_RESULT,
+  WORKFLOW_NAME,
+  type JobResult,
+} from "../../contract/job.ts";
+import { isJsonObject, type Json } from "../../domain/json.ts";
+import { messageOf } from "../../domain/errors.ts";
+import { PHASE_STATE_KEY, restateServiceName, WAITING_PHASE, type RestateNaming } from "../../contract/restate-names.ts";
+import { runJob } from "../job.ts";
+import type { DurableSteps } from "../steps.ts";
+import { answerQuery } from "../queries.ts";
+import type { WorkerContext } from "../worker-context.ts";
+
+/** About two minutes: longer waits belong to the database, which survives the engine. */
+const RETRY_POLICY = {
+  initialInterval: { milliseconds: 100 },
+  exponentiationFactor: 2,
+  maxInterval: { seconds: 5 },
+  maxAttempts: 28,
+  onMaxAttempts: "kill",
+} as const;
+
+/** Far longer than `start_before` may lie ahead: a late submission of an ended id must still find it taken. */
+const RETENTION = { days: 1 } as const;
+
+const INVALID_REQUEST_STATUS = 400;
+
+/** Counts what runs, so that a stop can wait for it. */
+export interface InFlight {
+  enter(): void;
+  leave(): void;
+}
+
+type Service = restate.WorkflowDefinition<string, unknown> | restate.ServiceDefinition<string, unknown>;
+
+export function createRestateServices(naming: RestateNaming, context: WorkerContext, inFlight: InFlight): Service[] {
+  const tenant = restate.workflow({
+    name: restateServiceName(naming, WORKFLOW_NAME),
+    handlers: {
+      run: async (ctx: restate.WorkflowContext, input: unknown): Promise<JobResult> => {
+        inFlight.enter();
+        try {
+          return await runTenantJob(ctx, input, context);
+        } finally {
+          inFlight.leave();
+        }
+      },
+    },
+    options: { retryPolicy: RETRY_POLICY, workflowRetention: RETENTION, journalRetention: { hours: 1 } },
+  });
+  const handlers = Object.fromEntries(
+    QUERY_METHODS.map((method) => [
+      method,
+      async (ctx: restate.Context, input: unknown): Promise<Json> => {
+        const request = queryRequestSchema.safeParse(input);
+        if (!request.success) throw terminal(`The query is not valid: ${request.error.message}`);
+        try {
+          const provider = await context.resolveByName(request.data.compute_provider);
+          return await answerQuery(method, request.data, provider, ctx.request().attemptCompletedSignal);
+        } catch (error) {
+          // A question is asked again by whoever wants to know, not by the engine.
+          throw terminal(messageOf(error));
+        }
+      },
+    ]),
+  );
+  const query = restate.service({
+    name: restateServiceName(naming, QUERY_SERVICE_NAME),
+    handlers,
+    options: { retryPolicy: { maxAttempts: 2, onMaxAttempts: "kill" }, journalRetention: 0 },
+  });
+  return [tenant, query];
+}
+
+async function runTenantJob(ctx: restate.WorkflowContext, input: unknown, context: WorkerContext): Promise<JobResult> {
+  if (isJsonObject(input) && input["void"] === true) return VOID_RESULT;
+  const request = provisionRequestSchema.safeParse(input);
+  if (!request.success) throw terminal(`The provision request is not valid: ${request.error.message}`);
+  context.logger.debug(
+    { execution_id: request.data.execution_id, tenant_id: request.data.tenant_id, operation: request.data.operation },
+    "job runs",
+  );
+  return runJob(request.data, restateSteps(ctx, request.data.execution_id), context.job);
+}
+
+function restateSteps(ctx: restate.WorkflowContext, executionId: string): DurableSteps {
+  return {
+    // Cancelling an execution does not stop an effect that is running; the signal does.
+    run: (name, effect) => ctx.run(name, () => effect(ctx.request().attemptCompletedSignal)),
+    sleep: async (durationMs) => {
+      await ctx.sleep(durationMs);
+    },
+    idempotencyKey: (name) => `${executionId}/${name}`,
+    announceWaiting: () => ctx.set(PHASE_STATE_KEY, WAITING_PHASE),
+  };
+}
+
+function terminal(message: string): restate.TerminalError {
+  return new restate.TerminalError(message, { errorCode: INVALID_REQUEST_STATUS });
+}

@@ -25,6 +25,8 @@ export function untilAskedToStop(logger: Logger): { readonly signal: AbortSignal
       }
       logger.info({ reason }, "stopping");
       controller.abort();
+      // From here on the channel to the parent must not keep a process alive that has nothing left to do.
+      process.channel?.unref();
       resolve(reason);
     };
     process.on("SIGTERM", ask("SIGTERM"));

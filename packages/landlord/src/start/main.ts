@@ -51,9 +51,9 @@ async function runMigrate(options: RunOptions): Promise<number> {
 }
 
 async function runDev(options: RunOptions): Promise<number> {
-  const { config } = loadConfig({ role: "dev", computeSchemas: schemas, ...options });
-  const { runDevelopment } = await import("./dev.ts");
-  return runDevelopment(config, options, loggerOf(config));
+  const loaded = loadConfig({ role: "dev", computeSchemas: schemas, ...options });
+  const { runDevelopment } = await import("./dev/dev.ts");
+  return runDevelopment(loaded, options, loggerOf(loaded.config));
 }
 
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };

@@ -19,30 +19,33 @@ export const httpServer = (text: string) => [
 ];
 export const sleeper = ["sleep", "1000"];
 
-const made: { dir: string; provider: ComputeProvider }[] = [];
+const made: ComputeProvider[] = [];
+const dataDirs: string[] = [];
 
 export function newDataDir(): string {
-  return mkdtempSync(join(tmpdir(), "landlord-process-"));
+  const dir = mkdtempSync(join(tmpdir(), "landlord-process-"));
+  dataDirs.push(dir);
+  return dir;
 }
 
 export async function newProvider(engine: JsonObject = {}, dir = newDataDir()): Promise<ComputeProvider> {
   const provider = await processComputeFactory.create({ data_dir: dir, ...engine }, { dataDir: dir });
-  made.push({ dir, provider });
+  made.push(provider);
   return provider;
 }
 
 /** Stops every tenant that the test made and removes its folders. */
 export function cleanUpAfterEach(): void {
   afterEach(async () => {
-    for (const { dir, provider } of made.splice(0)) {
+    for (const provider of made.splice(0)) {
       const owned = await provider.list(instanceId, options.signal);
       await Promise.all(
         owned.map(({ tenantId }) =>
           provider.destroy({ instanceId, tenantId, scopes: [], generation: 1_000_000 }, options),
         ),
       );
-      rmSync(dir, { recursive: true, force: true });
     }
+    for (const dir of dataDirs.splice(0)) rmSync(dir, { recursive: true, force: true });
   });
 }
 
@@ -99,7 +102,21 @@ export const untilHealthy = (provider: ComputeProvider, spec: ComputeSpec) =>
 export async function applied(provider: ComputeProvider, spec: ComputeSpec): Promise<Observation> {
   const result = await provider.apply(spec, options);
   if (result.kind !== "applied") throw new Error(`stale(${result.generation})`);
+  await untilExec(result.observation);
   return result.observation;
+}
+
+/** An apply returns when the launcher has recorded itself; it becomes the workload a moment later. */
+async function untilExec(observation: Observation): Promise<void> {
+  const pid = observation.resourceIds["pid"];
+  if (pid === undefined) return;
+  await until("the workload's start", () => {
+    try {
+      return !readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("landlord-launcher");
+    } catch {
+      return true;
+    }
+  });
 }
 
 /** Living processes whose environment says that they are the tenant's. */

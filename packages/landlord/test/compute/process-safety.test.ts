@@ -10,7 +10,16 @@ import type { ComputeSpec } from "../../src/compute/provider.ts";
 import { detectCgroups } from "../../src/compute/process/cgroup.ts";
 import { runLauncher } from "../../src/compute/process/launcher.ts";
 import { tenantFiles } from "../../src/compute/process/tenant-files.ts";
-import { bootId, identityOf, isAlive, isRunning, parseProcessStat } from "../../src/os/process-identity.ts";
+import {
+  bootId,
+  identityOf,
+  isAlive,
+  isRunning,
+  parseProcessStat,
+  readIdentity,
+  sameProcess,
+  writeIdentity,
+} from "../../src/os/process-identity.ts";
 import {
   applied,
   cleanUpAfterEach,
@@ -329,6 +338,17 @@ describe("process identity", () => {
       });
     }
     expect(parseProcessStat("")).toBeNull();
+  });
+
+  it("is written and read back, and names one process", async () => {
+    const file = join(newDataDir(), "identity");
+    const own = identityOf(process.pid)!;
+    expect(await readIdentity(file)).toBeNull();
+    await writeIdentity(file, own);
+    const read = (await readIdentity(file))!;
+    expect(sameProcess(read, own) && isAlive(read)).toBe(true);
+    expect(isAlive({ ...own, startTime: "1" })).toBe(false);
+    expect(isAlive({ ...own, bootId: "another" })).toBe(false);
   });
 
   it("counts a process whose first thread has ended as running", () => {

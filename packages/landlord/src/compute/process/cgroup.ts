@@ -150,6 +150,11 @@ async function writeIfThere(file: string, value: string): Promise<void> {
   await writeFile(file, value, { flag: "r+" }).catch(() => undefined);
 }
 
+/** Removes the groups of a launch that never came to be. */
+export async function removeLaunchCgroups(parents: readonly string[], launchId: string): Promise<void> {
+  for (const parent of parents) await rmdir(join(parent, launchId)).catch(() => undefined);
+}
+
 /** Removes the empty groups of every launch but `keepLaunchId`, and the tenant's own when nothing is kept. */
 export async function removeCgroups(parents: readonly string[], keepLaunchId: string | null): Promise<void> {
   for (const parent of parents) {

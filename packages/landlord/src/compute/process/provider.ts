@@ -19,7 +19,7 @@ import {
   type OwnedResource,
   type PlannedChange,
 } from "../provider.ts";
-import { type Cgroups, cgroupParents, prepareCgroups, removeCgroups } from "./cgroup.ts";
+import { type Cgroups, cgroupParents, prepareCgroups, removeCgroups, removeLaunchCgroups } from "./cgroup.ts";
 import { checkCommand, launchScript, type NamedPort, workloadEnv } from "./command.ts";
 import {
   portNames,
@@ -44,6 +44,7 @@ import {
   readFence,
   readLaunchRecord,
   readState,
+  removeLaunch,
   removeOtherLaunches,
   type TenantFiles,
   tenantFiles,
@@ -313,6 +314,10 @@ export class ProcessComputeProvider implements ComputeProvider {
     await writeLaunch(files, launchId, { script: launchScript(config.command, { cwd, env }), record });
     await cutLog(files.logFile, this.#options.logLimitBytes);
     const answer = await this.#launcher("launch", files, spec, launchId);
+    if (answer.kind !== "launched") {
+      await removeLaunch(files, launchId);
+      await removeLaunchCgroups(cgroupParents(cgroups, files.owner), launchId);
+    }
     if (answer.kind === "stale") {
       // A destroy was faster, and the files of this launch came after it had tidied up.
       await this.#clean(files, answer);

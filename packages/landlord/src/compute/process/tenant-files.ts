@@ -163,6 +163,12 @@ export async function writeLaunch(
   await writeWhole(join(files.runDir, `launch-${launchId}.sh`), launch.script);
 }
 
+/** Removes the files of a launch that never came to be. */
+export async function removeLaunch(files: TenantFiles, launchId: string): Promise<void> {
+  for (const suffix of ["sh", "json"])
+    await rm(join(files.runDir, `launch-${launchId}.${suffix}`), { force: true });
+}
+
 /** Removes what earlier launches left. The launcher refuses to run a launch whose files are gone. */
 export async function removeOtherLaunches(files: TenantFiles, launchId: string): Promise<void> {
   for (const entry of await readdir(files.runDir)) {

@@ -1,0 +1,123 @@
+/** A process of ours that `landlord dev` keeps running: started again with backoff whenever it ends unasked. */
+import { spawn, type ChildProcess } from "node:child_process";
+import { truncate, stat, copyFile } from "node:fs/promises";
+import { LandlordError } from "../../domain/errors.ts";
+import { logTail, openLog } from "../../os/supervised.ts";
+
+export interface ChildOptions {
+  readonly name: string;
+  /** Words after the program's name. */
+  readonly args: readonly string[];
+  /** The whole environment of the child: nothing is inherited. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly logFile: string;
+  readonly onRestart: (reason: string, delayMs: number) => void;
+  readonly onReadyAgain: () => void;
+}
+
+export interface ManagedChild {
+  /** Resolves when the child has reported that it does its work. */
+  readonly ready: Promise<void>;
+  readonly pid: number | null;
+  stop(): Promise<void>;
+}
+
+const READY_TIMEOUT_MS = 60_000;
+const RESTART_FIRST_MS = 200;
+const RESTART_LONGEST_MS = 5_000;
+/** A child that ran this long is healthy; its next end starts the backoff anew. */
+const HEALTHY_AFTER_MS = 10_000;
+const STOP_TIMEOUT_MS = 40_000;
+const LOG_LIMIT_BYTES = 20 * 1024 * 1024;
+const LOG_CHECK_MS = 60_000;
+
+export function keepRunning(options: ChildOptions): ManagedChild {
+  let child: ChildProcess | null = null;
+  let stopping = false;
+  let restartTimer: NodeJS.Timeout | null = null;
+  let delayMs = RESTART_FIRST_MS;
+  let settleReady: { resolve(): void; reject(error: Error): void } | null = null;
+  const ready = new Promise<void>((resolve, reject) => (settleReady = { resolve, reject }));
+  const readyTimer = setTimeout(() => void failStart(`did not become ready within ${READY_TIMEOUT_MS / 1_000} s`), READY_TIMEOUT_MS);
+  const logTimer = setInterval(() => void boundLog(options.logFile), LOG_CHECK_MS);
+  logTimer.unref();
+
+  async function failStart(reason: string): Promise<void> {
+    const tail = await logTail(options.logFile);
+    settleReady?.reject(
+      new LandlordError("start_failed", `The ${options.name} ${reason}. The end of ${options.logFile}:\n${tail}`),
+    );
+    settleReady = null;
+  }
+
+  async function launch(): Promise<void> {
+    const log = await openLog(options.logFile);
+    if (stopping) return log.close();
+    const startedMs = performance.now();
+    const started = spawn(process.execPath, [...process.execArgv, process.argv[1] ?? "", ...options.args], {
+      env: { ...options.env },
+      stdio: ["ignore", log.fd, log.fd, "ipc"],
+      // Its own group: Ctrl-C of the terminal reaches the supervisor only, which stops things in order.
+      detached: true,
+    });
+    child = started;
+    await log.close();
+    started.on("message", (message) => {
+      if (!isReadyMessage(message)) return;
+      clearTimeout(readyTimer);
+      if (settleReady === null) options.onReadyAgain();
+      settleReady?.resolve();
+      settleReady = null;
+    });
+    started.once("exit", (code, signal) => {
+      child = null;
+      if (stopping) return;
+      const reason = signal === null ? `exit code ${code}` : signal;
+      // Before it was ever ready, an orderly refusal (a bad setting) will not mend itself.
+      if (settleReady !== null && signal === null) {
+        void failStart(`ended with ${reason}`);
+        return;
+      }
+      if (performance.now() - startedMs > HEALTHY_AFTER_MS) delayMs = RESTART_FIRST_MS;
+      options.onRestart(reason, delayMs);
+      restartTimer = setTimeout(() => void launch(), delayMs);
+      delayMs = Math.min(delayMs * 2, RESTART_LONGEST_MS);
+    });
+  }
+
+  void launch().catch((error: unknown) => void failStart(`could not be started: ${String(error)}`));
+  return {
+    ready,
+    get pid() {
+      return child?.pid ?? null;
+    },
+    async stop() {
+      stopping = true;
+      clearTimeout(readyTimer);
+      clearInterval(logTimer);
+      if (restartTimer !== null) clearTimeout(restartTimer);
+      const running = child;
+      if (running === null || running.exitCode !== null || running.signalCode !== null) return;
+      await new Promise<void>((resolve) => {
+        const killTimer = setTimeout(() => running.kill("SIGKILL"), STOP_TIMEOUT_MS);
+        running.once("exit", () => {
+          clearTimeout(killTimer);
+          resolve();
+        });
+        running.kill("SIGTERM");
+      });
+    },
+  };
+}
+
+function isReadyMessage(message: unknown): boolean {
+  return typeof message === "object" && message !== null && "kind" in message && message.kind === "ready";
+}
+
+/** The child appends, so its log can be cut while it runs; one old part is kept. */
+async function boundLog(file: string): Promise<void> {
+  const size = (await stat(file).catch(() => null))?.size ?? 0;
+  if (size <= LOG_LIMIT_BYTES) return;
+  await copyFile(file, `${file}.1`);
+  await truncate(file, 0);
+}

@@ -1,0 +1,224 @@
+/**
+ * `landlord dev`: PostgreSQL, Restate, server and worker, each an operating system process of its own, in one
+ * supervised tree over one folder. Whatever ends unasked is started again on the same ports; whatever an earlier
+ * supervisor left behind is adopted or ended.
+ */
+import { resolve as resolvePath } from "node:path";
+import type { RunOptions } from "../../cli/context.ts";
+import type { LoadedConfig } from "../../config/load.ts";
+import { computeBlocks, type Config } from "../../config/schema.ts";
+import { environment, variableOf } from "../../config/environment.ts";
+import { messageOf } from "../../domain/errors.ts";
+import { startEmbeddedPostgres } from "../../store/embedded/embedded-postgres.ts";
+import { startEmbeddedRestate } from "../../workflow/restate/embedded/embedded-restate.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+import { stopInPhases, untilAskedToStop, reportReady } from "../lifetime.ts";
+import { databaseUrl } from "../database-url.ts";
+import { keepRunning, type ManagedChild } from "./child.ts";
+import { choosePorts, openDevFolder, type DevFolder } from "./folder.ts";
+import { keepServing, type Part } from "./part.ts";
+import { requestIdentity } from "./request-identity.ts";
+import { createAnnouncer, type Announcer } from "./announcer.ts";
+
+/** Variables of the user's that a child may need; everything else stays out. */
+const PASSED_ON = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "NODE_OPTIONS", "NODE_EXTRA_CA_CERTS"];
+
+export async function runDevelopment(
+  loaded: LoadedConfig<Config>,
+  options: RunOptions,
+  logger: Logger,
+): Promise<number> {
+  const { config } = loaded;
+  const { asked } = untilAskedToStop(logger);
+  const announcer = createAnnouncer(process.stderr);
+  const folder = await openDevFolder(config.data_dir);
+  const stops: { readonly name: string; run(): Promise<void> }[] = [{ name: "unlock", run: () => folder.unlock() }];
+  const stopAll = (): Promise<void> => stopInPhases([...stops].reverse(), logger);
+  try {
+    const started = startParts(loaded, options, folder, announcer, stops);
+    // Asked to stop while starting: what has been started so far is stopped all the same.
+    const first = await Promise.race([started, asked]);
+    if (typeof first === "string") {
+      await started.catch(() => undefined);
+    } else {
+      announcer.ready(first.apiUrl, folder.path);
+      reportReady({ url: first.apiUrl });
+      await asked;
+    }
+    announcer.stopping();
+  } catch (error) {
+    await stopAll();
+    throw error;
+  }
+  await stopAll();
+  announcer.stopped();
+  return 0;
+}
+
+type Stops = { readonly name: string; run(): Promise<void> }[];
+
+async function startParts(
+  loaded: LoadedConfig<Config>,
+  options: RunOptions,
+  folder: DevFolder,
+  announcer: Announcer,
+  stops: Stops,
+): Promise<{ readonly apiUrl: string }> {
+  const { config } = loaded;
+  const ports = await choosePorts(folder, config.http.port);
+  const identity = await requestIdentity(folder.file("request-identity.pem"));
+  const [database, engine] = await Promise.all([
+    startDatabase(config, folder, announcer, stops),
+    startEngine(loaded, folder, identity.privateKeyFile, announcer, stops),
+  ]);
+  const apiUrl = `http://127.0.0.1:${ports.api}`;
+  const shared = sharedEnvironment(config, folder, engine);
+  const server = startChild("server", "serve", options, folder, announcer, stops, {
+    ...shared,
+    ...ownVariables(() => true),
+    [variableOf("http.port")]: String(ports.api),
+    [variableOf("database.url")]: database.url,
+    ...(computeBlocks(config.compute).size === 0 ? { [variableOf("compute.process")]: "{}" } : {}),
+  });
+  const worker = startChild("worker", "worker", options, folder, announcer, stops, {
+    ...shared,
+    // A worker is never told of the database, not even by accident of the environment.
+    ...ownVariables((name) => !name.startsWith(variableOf("database"))),
+    [variableOf("worker.api_url")]: apiUrl,
+    [variableOf("workflow.restate.worker_listen_port")]: String(ports.worker),
+    [variableOf("workflow.restate.worker_identity_keys")]: JSON.stringify(engine.embedded ? [identity.publicKey] : []),
+  });
+  await Promise.all([
+    announcer.starting("server", server.ready, () => apiUrl),
+    announcer.starting("worker", worker.ready, () => "registered with Restate"),
+  ]);
+  return { apiUrl };
+}
+
+async function startDatabase(
+  config: Config,
+  folder: DevFolder,
+  announcer: Announcer,
+  stops: Stops,
+): Promise<{ readonly url: string }> {
+  if (config.database.url !== undefined || config.database.host !== undefined) {
+    announcer.note("PostgreSQL", "as configured");
+    return { url: databaseUrl(config.database) };
+  }
+  const part = keepServing(
+    () =>
+      startEmbeddedPostgres({
+        dataDir: folder.file("postgres"),
+        port: null,
+        logFile: folder.file("logs", "postgres.log"),
+        log: announcer.log("PostgreSQL"),
+      }),
+    partEvents("PostgreSQL", announcer),
+  );
+  stops.push({ name: "postgres", run: () => part.stop() });
+  return announcer.starting("PostgreSQL", part.first, (started) => `127.0.0.1:${started.port}`);
+}
+
+interface EngineAddresses {
+  readonly ingressUrl: string;
+  readonly adminUrl: string;
+  readonly embedded: boolean;
+}
+
+async function startEngine(
+  { config, sources }: LoadedConfig<Config>,
+  folder: DevFolder,
+  requestIdentityKeyFile: string,
+  announcer: Announcer,
+  stops: Stops,
+): Promise<EngineAddresses> {
+  const { restate } = config.workflow;
+  if (sources.get("workflow.restate.endpoint")?.kind !== "default") {
+    announcer.note("Restate", restate.endpoint);
+    return { ingressUrl: restate.endpoint, adminUrl: restate.admin_endpoint, embedded: false };
+  }
+  const part = keepServing(
+    () =>
+      startEmbeddedRestate({
+        dataDir: folder.file("restate"),
+        ports: null,
+        requestIdentityKeyFile,
+        logFile: folder.file("logs", "restate.log"),
+        log: announcer.log("Restate"),
+      }),
+    partEvents("Restate", announcer),
+  );
+  stops.push({ name: "restate", run: () => part.stop() });
+  const started = await announcer.starting("Restate", part.first, (restateServer) => restateServer.ingressUrl);
+  return { ingressUrl: started.ingressUrl, adminUrl: started.adminUrl, embedded: true };
+}
+
+function partEvents(name: string, announcer: Announcer): Parameters<typeof keepServing<Part>>[1] {
+  return {
+    onEnded: () => announcer.lost(name, "ended"),
+    onBack: () => announcer.back(name),
+    onFailed: (error) => announcer.lost(name, messageOf(error)),
+  };
+}
+
+function startChild(
+  name: string,
+  command: string,
+  options: RunOptions,
+  folder: DevFolder,
+  announcer: Announcer,
+  stops: Stops,
+  env: Readonly<Record<string, string>>,
+): ManagedChild {
+  const child = keepRunning({
+    name,
+    args: [command, ...commandLineOf(options, command)],
+    env,
+    logFile: folder.file("logs", `${name}.log`),
+    onRestart: (reason) => announcer.lost(name, reason),
+    onReadyAgain: () => announcer.back(name),
+  });
+  stops.push({ name, run: () => child.stop() });
+  return child;
+}
+
+/** The user's flags, for the children too; what the supervisor decides itself goes by the environment. */
+function commandLineOf(options: RunOptions, command: string): string[] {
+  const decided = new Set(["http.port", "data_dir"]);
+  const file = options.configFile === undefined ? [] : ["--config-file", resolvePath(options.configFile)];
+  const flags = options.flags
+    .filter(({ key }) => !decided.has(key) && !(command === "worker" && key.startsWith("database.")))
+    .flatMap(({ key, value }) => ["--set", `${key}=${String(value)}`]);
+  return [...file, ...flags];
+}
+
+function sharedEnvironment(config: Config, folder: DevFolder, engine: EngineAddresses): Record<string, string> {
+  const user = environment();
+  const passed = Object.fromEntries(
+    PASSED_ON.flatMap((name) => (user[name] === undefined ? [] : [[name, user[name]]])),
+  ) as Record<string, string>;
+  return {
+    ...passed,
+    [variableOf("data_dir")]: folder.path,
+    [variableOf("workflow.restate.endpoint")]: engine.ingressUrl,
+    [variableOf("workflow.restate.admin_endpoint")]: engine.adminUrl,
+    [variableOf("log.level")]: config.log.level,
+    [variableOf("log.format")]: "json",
+  };
+}
+
+/** The user's own LANDLORD_ variables of which `wanted` is true. */
+function ownVariables(wanted: (name: string) => boolean): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(environment()).filter(
+      (entry): entry is [string, string] =>
+        entry[0].startsWith("LANDLORD_") && entry[1] !== undefined && wanted(entry[0]) && !DECIDED.has(entry[0]),
+    ),
+  );
+}
+
+const DECIDED = new Set(
+  ["data_dir", "http.port", "workflow.restate.endpoint", "workflow.restate.admin_endpoint", "log.level", "log.format"].map(
+    variableOf,
+  ),
+);

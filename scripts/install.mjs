@@ -13,7 +13,9 @@ export async function installDependencies(root) {
   return withInstallLock(join(root, ".install.lock"), async () => {
     // Another run may have installed while this one waited.
     if (isCurrent(root)) return 0;
-    process.stderr.write("Installing dependencies with npm ci; this happens once and takes about a minute.\n");
+    process.stderr.write(
+      "Installing dependencies with npm ci; this happens once and takes about a minute.\n",
+    );
     const code = await npmCi(root);
     if (code === 0) stamp(root);
     else process.stderr.write(`error: npm ci failed with exit code ${code}; its messages are above.\n`);
@@ -57,7 +59,9 @@ function stampPath(root) {
 }
 
 function lockHash(root) {
-  return createHash("sha256").update(readFileSync(join(root, "package-lock.json"))).digest("hex");
+  return createHash("sha256")
+    .update(readFileSync(join(root, "package-lock.json")))
+    .digest("hex");
 }
 
 function stamp(root) {

@@ -3,9 +3,13 @@ import { createTransport, type TransportOptions } from "./transport.ts";
 import type {
   ComputeConfig,
   ComputeEngine,
+  ComputeEngineList,
   CreateTenant,
   Health,
+  History,
   Operation,
+  OperationList,
+  PatchTenant,
   Readiness,
   Tenant,
   TenantList,
@@ -50,19 +54,17 @@ export interface LandlordClient {
   listTenants(params?: ListParams): Promise<TenantList>;
   /** Every tenant, page after page; `limit` is the size of a page. */
   listAllTenants(params?: ListParams): AsyncGenerator<Tenant, void, undefined>;
-  /** Replaces the configuration; labels and annotations that are left out stay. */
+  /** Replaces what is given, the configuration as a whole; what is left out stays. */
   updateTenant(idOrName: string, body: UpdateTenant, options?: WriteOptions): Promise<Tenant>;
   /** JSON merge patch (RFC 7396): null removes a key. */
-  patchTenant(
-    idOrName: string,
-    patch: Readonly<Record<string, unknown>>,
-    options?: WriteOptions,
-  ): Promise<Tenant>;
+  patchTenant(idOrName: string, patch: PatchTenant, options?: WriteOptions): Promise<Tenant>;
   /** Removes the compute and keeps the record. */
   archiveTenant(idOrName: string, options?: WriteOptions): Promise<Tenant>;
   /** Removes the compute and the record. */
   deleteTenant(idOrName: string, options?: WriteOptions): Promise<Tenant>;
+  /** Newest first; answers after a deletion too. */
   getHistory(idOrName: string): Promise<Transition[]>;
+  /** The ledger: every attempt, newest first. */
   getOperations(idOrName: string): Promise<Operation[]>;
   /** The JSON Schema and the defaults of a provider's compute_config. */
   getComputeConfig(provider: string): Promise<ComputeConfig>;
@@ -118,12 +120,11 @@ export function createClient(options: TransportOptions): LandlordClient {
       send({ method: "POST", path: tenantPath(idOrName, "/archive"), headers: conditional(write) }),
     deleteTenant: (idOrName, write) =>
       send({ method: "DELETE", path: tenantPath(idOrName), headers: conditional(write) }),
-    getHistory: async (idOrName) =>
-      (await get<{ transitions: Transition[] }>(tenantPath(idOrName, "/history"))).transitions,
+    getHistory: async (idOrName) => (await get<History>(tenantPath(idOrName, "/history"))).transitions,
     getOperations: async (idOrName) =>
-      (await get<{ operations: Operation[] }>(tenantPath(idOrName, "/operations"))).operations,
+      (await get<OperationList>(tenantPath(idOrName, "/operations"))).operations,
     getComputeConfig: (provider) => get("/v1/compute/config", { provider }),
-    listComputeEngines: async () => (await get<{ engines: ComputeEngine[] }>("/v1/compute/engines")).engines,
+    listComputeEngines: async () => (await get<ComputeEngineList>("/v1/compute/engines")).engines,
     getComputeEngine: (name) => get(`/v1/compute/engines/${encodeURIComponent(name)}`),
     health: () => get("/health"),
     ready: () => send({ method: "GET", path: "/ready", retries: 0, accept: [503] }),

@@ -28,7 +28,7 @@ export async function waitFor(
 ): Promise<Tenant | null> {
   const deadline = Date.now() + options.timeoutMs;
   let last: Tenant | null = null;
-  let lastError: unknown;
+  let lastError: Error | undefined;
   for (let pause = POLL_FIRST_MS; ; pause = Math.min(pause * POLL_GROWTH, POLL_MAX_MS)) {
     try {
       // By uuid once it is known: a name may be given to another tenant after a delete.
@@ -60,6 +60,6 @@ function isReached(tenant: Tenant, options: WaitOptions): boolean {
   return tenant.status === options.for && tenant.observed_generation >= (options.generation ?? 0);
 }
 
-function isTransient(error: unknown): boolean {
+function isTransient(error: unknown): error is Error {
   return error instanceof ConnectionError || (error instanceof LandlordApiError && error.status >= 500);
 }

@@ -67,13 +67,13 @@ function addHistory(program: Command, deps: CliDeps): void {
     const transitions = await clientOf(deps, options).getHistory(parseTenant(positional, options));
     print(deps, options.output, transitions, () => {
       const rows = transitions.map((each) => [
-        each.created_at,
-        each.from ?? "-",
-        each.to,
+        each.at,
+        each.from_status ?? "-",
+        each.to_status ?? "removed",
         String(each.generation),
         each.reason,
-        each.actor ?? "-",
-        each.message ?? "",
+        each.actor,
+        each.message,
       ]);
       const columns = ["TIME", "FROM", "TO", "GENERATION", "REASON", "ACTOR", "MESSAGE"];
       return toTable(columns, rows, { width: deps.stdout.columns });
@@ -99,7 +99,7 @@ function addOperations(program: Command, deps: CliDeps): void {
         String(each.retry_count),
         each.workflow_provider,
         each.execution_id,
-        each.error ? `${each.error.code}: ${each.error.message}` : "",
+        each.error === null ? (each.stop_reason ?? "") : `${each.error.code}: ${each.error.message}`,
       ]);
       const columns = ["TIME", "KIND", "GENERATION", "STATE", "RETRIES", "ENGINE", "EXECUTION", "ERROR"];
       return toTable(columns, rows, { width: deps.stdout.columns });

@@ -197,7 +197,9 @@ export const operationEventsSchema = z
   .object({ events: z.array(z.object({ at: timestamp, phase: z.string(), message: z.string() })) })
   .meta({ id: "OperationEvents" });
 
-export const executionParamsSchema = z.object({ execution_id: z.string().min(1).max(255) });
+export const executionParamsSchema = z.object({
+  execution_id: z.string().max(255).regex(/^[\x21-\x7e]+$/, "must be printable ASCII"),
+});
 
 export const progressSchema = z
   .strictObject({ phase: z.string().min(1).max(100), message: z.string().max(4_096) })

@@ -10,7 +10,8 @@ export const STATUS_TRANSITIONS: Readonly<Record<TenantStatus, readonly TenantSt
   provisioning: ["ready", "updating", "failed", "archiving", "deleting"],
   ready: ["updating", "archiving", "deleting"],
   updating: ["ready", "failed", "archiving", "deleting"],
-  archiving: ["archived", "requested", "deleting"],
+  // A restore may overtake an archive: before its removal ended, or after it did.
+  archiving: ["archived", "requested", "updating", "deleting"],
   archived: ["requested", "deleting"],
   deleting: [],
   failed: ["requested", "updating", "archiving", "deleting"],

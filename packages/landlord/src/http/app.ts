@@ -10,6 +10,7 @@ import {
 } from "fastify-type-provider-zod";
 import { randomUUID } from "node:crypto";
 import type { HttpDependencies, HttpSettings } from "./dependencies.ts";
+import { registerJsonBodies } from "./json-body.ts";
 import { guardLoopback } from "./loopback-guard.ts";
 import { documentInfo, finishDocument } from "./openapi.ts";
 import { buildProblem, PROBLEM_CONTENT_TYPE, sendError } from "./problem.ts";
@@ -51,7 +52,7 @@ export async function createApp(dependencies: HttpDependencies, settings: HttpSe
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   app.setErrorHandler((error, request, reply) => sendError(error, request, reply, logger));
-  app.addContentTypeParser("application/merge-patch+json", { parseAs: "string" }, app.getDefaultJsonParser("error", "error"));
+  registerJsonBodies(app);
 
   app.addHook("onRequest", async (request, reply) => {
     void reply.header("x-request-id", request.id);

@@ -52,6 +52,8 @@ export function sendError(error: unknown, request: FastifyRequest, reply: Fastif
   void reply
     .status(status)
     .header("content-type", PROBLEM_CONTENT_TYPE)
+    // Errors of the framework itself come before the hook that echoes it.
+    .header("x-request-id", request.id)
     .serializer((value: unknown) => JSON.stringify(value))
     .send(buildProblem(request, status, code, message, details));
 }
@@ -98,6 +100,8 @@ const FASTIFY_ERRORS: Readonly<Record<string, Omit<Classified, "details">>> = {
     code: "unsupported_media_type",
     message: "Send application/json (or application/merge-patch+json for PATCH).",
   },
+  FST_ERR_BAD_URL: { status: 400, code: "invalid_request", message: "The path is not valid percent-encoded UTF-8." },
+  FST_ERR_MAX_PARAM_LENGTH: { status: 400, code: "invalid_request", message: "A part of the path is too long." },
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: { status: 400, code: "invalid_request", message: "Content-Length is wrong." },
 };
 

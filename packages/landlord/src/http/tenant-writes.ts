@@ -102,7 +102,10 @@ export function patchTenant(
       annotations: tenant.annotations,
     };
     const merged = asJsonObject(mergePatch(present, patch as unknown as Json));
-    const body = updateTenantSchema.safeParse({ labels: {}, annotations: {}, ...merged });
+    // A patch that leaves the config alone must not bring in defaults that have changed since, nor repeat a failure.
+    const { compute_config: config, ...rest } = merged;
+    const written = patch.compute_config === undefined ? rest : { ...rest, compute_config: config };
+    const body = updateTenantSchema.safeParse({ labels: {}, annotations: {}, ...written });
     if (!body.success) {
       const details = body.error.issues.map((issue) => `/${issue.path.map(String).join("/")}: ${issue.message}`);
       throw new HttpError(400, "invalid_request", "The patched tenant is not valid.", details);

@@ -12,13 +12,14 @@ import type { JsonObject } from "../domain/json.ts";
 import { toJobReport } from "../workflow/job-report.ts";
 import type { WorkflowManager } from "../workflow/manager.ts";
 import {
+  EngineRejectedError,
   EngineUnavailableError,
   NoWorkerError,
   type ExecutionRef,
   type WorkflowProvider,
   type WorkflowStatus,
 } from "../workflow/provider.ts";
-import type { Claim, Commit, CommitOutcome } from "../store/store.ts";
+import { StoreUnavailableError, type Claim, type Commit, type CommitOutcome } from "../store/store.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Completions } from "./completions.ts";
 import {
@@ -92,30 +93,43 @@ async function takeDecision(
   request: JsonObject | null,
   dependencies: PassDependencies,
 ): Promise<Continuation | null> {
-  const { settings, logger } = dependencies;
-  const execution = await gatherExecution(pass, dependencies);
-  const decision = decide(
-    { tenant: pass.tenant, operation: pass.operation, execution, now: pass.now, jitter: dependencies.random() },
-    settings,
-  );
-  logger.debug({ tenant_id: pass.tenant.id, execution_id: pass.operation?.executionId, decision: decision.kind }, "decided");
   try {
+    const execution = await gatherExecution(pass, dependencies);
+    const decision = decide(
+      { tenant: pass.tenant, operation: pass.operation, execution, now: pass.now, jitter: dependencies.random() },
+      dependencies.settings,
+    );
+    dependencies.logger.debug(
+      { tenant_id: pass.tenant.id, execution_id: pass.operation?.executionId, decision: decision.kind },
+      "decided",
+    );
     return await perform(decision, pass, request, dependencies);
   } catch (error) {
-    if (error instanceof NoWorkerError) {
-      const dueAt = after(pass.now, BLOCKED_RETRY_MS);
-      await dependencies.commit(blockedCommit(pass, { code: error.code, message: error.message }, dueAt, settings));
-    } else if (error instanceof EngineUnavailableError) {
-      await dependencies.onEngineFailure(error);
-      await dependencies.commit(releaseCommit(pass, after(pass.now, settings.statusPollMs)));
-    } else if (error instanceof LandlordError && error.code === "engine_rejected") {
-      const dueAt = after(pass.now, UNEXPECTED_RETRY_MS);
-      await dependencies.commit(blockedCommit(pass, { code: error.code, message: error.message }, dueAt, settings));
-    } else {
-      throw error;
-    }
+    await giveBack(error, pass, dependencies);
     return null;
   }
+}
+
+/** A pass that cannot go on gives its tenant back with the reason, and costs it no attempt. */
+async function giveBack(error: unknown, pass: Pass, dependencies: PassDependencies): Promise<void> {
+  const { settings, logger } = dependencies;
+  // Without the store nothing can be given back: the lease runs out.
+  if (error instanceof StoreUnavailableError) throw error;
+  if (error instanceof EngineUnavailableError) {
+    await dependencies.onEngineFailure(error);
+    await dependencies.commit(releaseCommit(pass, after(pass.now, settings.statusPollMs)));
+    return;
+  }
+  const isExpected = error instanceof NoWorkerError || error instanceof EngineRejectedError;
+  if (!isExpected) {
+    const stack = error instanceof Error ? error.stack : undefined;
+    logger.error({ tenant_id: pass.tenant.id, error: messageOf(error), stack }, "pass failed");
+  }
+  const reason = isExpected
+    ? { code: error.code, message: error.message }
+    : { code: "internal", message: "Landlord could not work on this tenant; the server's log has the reason." };
+  const dueAt = after(pass.now, error instanceof NoWorkerError ? BLOCKED_RETRY_MS : UNEXPECTED_RETRY_MS);
+  await dependencies.commit(blockedCommit(pass, reason, dueAt, settings));
 }
 
 async function perform(

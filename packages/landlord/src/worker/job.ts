@@ -147,7 +147,7 @@ async function repeatUntilDone(
   attempt: Attempt,
 ): Promise<JobResult> {
   const deadlineMs = deadlineOf(request.desired_config);
-  const longestWaitMs = Math.min(LONGEST_WAIT_MS, Math.max(1_000, deadlineMs / WAITS_PER_DEADLINE));
+  const longestWaitMs = longestWaitOf(request.desired_config, deadlineMs);
   let waitMs = FIRST_WAIT_MS;
   let unhealthyMs = 0;
   for (let round = 1; ; round++) {
@@ -192,11 +192,21 @@ async function repeatUntilDone(
   }
 }
 
-/** `health_check.deadline_seconds` of the config: the one key that all providers share. */
 function deadlineOf(config: JsonObject): number {
+  return healthSecondsOf(config, "deadline_seconds") * 1_000 || DEFAULT_DEADLINE_MS;
+}
+
+/** Waits grow up to the interval of the health check, within what keeps the journal short. */
+function longestWaitOf(config: JsonObject, deadlineMs: number): number {
+  const intervalMs = healthSecondsOf(config, "interval_seconds") * 1_000;
+  return Math.min(LONGEST_WAIT_MS, Math.max(1_000, intervalMs, deadlineMs / WAITS_PER_DEADLINE));
+}
+
+/** A number under `health_check` of the config, the one block that all providers share; 0 for none. */
+function healthSecondsOf(config: JsonObject, key: string): number {
   const check = config["health_check"];
-  const seconds = isJsonObject(check) ? check["deadline_seconds"] : undefined;
-  return typeof seconds === "number" && seconds > 0 ? seconds * 1_000 : DEFAULT_DEADLINE_MS;
+  const seconds = isJsonObject(check) ? check[key] : undefined;
+  return typeof seconds === "number" && seconds > 0 ? seconds : 0;
 }
 
 function specOf(request: ProvisionRequest): ComputeSpec {

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import type { Tenant } from "@landlord/client";
+import type { Operation, Tenant, Transition } from "@landlord/client";
 import type { Command } from "commander";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { parse as parseYaml } from "yaml";
@@ -185,32 +185,59 @@ describe("reading", () => {
         health: { type: "object", properties: { path: { type: "string", default: "/" } } },
       },
     };
-    const transition = {
-      from: "requested",
-      to: "ready",
+    const transition: Transition = {
+      tenant_id: tenant().id,
+      tenant_name: "acme",
+      from_status: "requested",
+      to_status: "ready",
       reason: "Done",
+      message: "it runs",
       actor: "system",
+      request_id: null,
+      operation_id: null,
       generation: 1,
-      created_at: at,
+      at,
     };
-    const operation = { kind: "create", generation: 1, outcome: "succeeded", retry_count: 0, created_at: at };
+    const removed: Transition = { ...transition, from_status: "deleting", to_status: null, message: "" };
+    const operation: Operation = {
+      id: "0d4e4bfe-0f2a-4a53-8d4c-0a6a5ad7d1f2",
+      tenant_id: tenant().id,
+      kind: "create",
+      generation: 1,
+      execution_id: "lx-1",
+      workflow_provider: "restate",
+      outcome: "succeeded",
+      error: null,
+      sub_state: null,
+      retry_count: 0,
+      stop_reason: null,
+      created_at: at,
+      invoked_at: at,
+      finished_at: at,
+    };
+    const failed: Operation = {
+      ...operation,
+      outcome: null,
+      sub_state: "backing-off",
+      error: { code: "boom", message: "no" },
+    };
     server.handler = ({ path: where }) => ({
       status: 200,
       body: where.endsWith("/config")
         ? { provider: "process", schema, defaults: { health: { path: "/up" } } }
         : where.endsWith("/history")
-          ? { transitions: [transition] }
-          : {
-              operations: [
-                { ...operation, execution_id: "lx-1", workflow_provider: "restate", sub_state: null },
-              ],
-            },
+          ? { transitions: [removed, transition] }
+          : { operations: [failed, operation] },
     });
     const compute = (await run(["compute", "--provider", "process"])).out;
     expect(compute).toMatch(/command +array +yes +What to run\.\n/);
     expect(compute).toMatch(/health\.path +string +"\/up"/);
-    expect((await run(["history", "acme"])).out).toMatch(/requested +ready +1 +Done +system/);
-    expect((await run(["operations", "acme"])).out).toMatch(/create +1 +succeeded +0 +restate +lx-1/);
+    const history = (await run(["history", "acme"])).out;
+    expect(history).toMatch(/2030-01-01T00:00:00Z +requested +ready +1 +Done +system +it runs\n/);
+    expect(history).toMatch(/deleting +removed +1 +Done +system\n/);
+    const operations = (await run(["operations", "acme"])).out;
+    expect(operations).toMatch(/2030-01-01T00:00:00Z +create +1 +succeeded +0 +restate +lx-1\n/);
+    expect(operations).toMatch(/create +1 +backing-off +0 +restate +lx-1 +boom: no\n/);
   });
 
   it("colours only for people who want it", async () => {

@@ -31,8 +31,15 @@ const idempotencyHeaders = z.object({
     .optional()
     .meta({ description: "The same key and body answers the first answer again, for 24 hours." }),
 });
+/** RFC 9110, section 13.1.1. */
+const IF_MATCH_PATTERN = /^\s*(?:\*|(?:W\/)?"[\x21\x23-\x7e]*"(?:\s*,\s*(?:W\/)?"[\x21\x23-\x7e]*")*)\s*$/;
 const matchHeaders = z.object({
-  "if-match": z.string().max(1_024).optional().meta({ description: "The ETag that the write is based on; else 412." }),
+  "if-match": z
+    .string()
+    .max(1_024)
+    .regex(IF_MATCH_PATTERN, 'must be * or entity tags in quotes, such as "3"')
+    .optional()
+    .meta({ description: "The ETag that the write is based on; else 412." }),
 });
 
 export function registerTenantRoutes(app: App, dependencies: HttpDependencies): void {

@@ -32,15 +32,15 @@ const ERROR_MESSAGE_LIMIT = 2_000;
 const NOT_READY = 470;
 const NOT_FOUND = 404;
 
+/** A row of Restate's SQL. What is null there is left out here. */
 interface InvocationRow {
   readonly id: string;
-  readonly target_service_key: string;
+  readonly target_service_key?: string;
   readonly status: string;
-  readonly retry_count: number | null;
-  readonly next_retry_at: string | null;
-  readonly last_failure: string | null;
-  readonly completion_result: string | null;
-  readonly completion_failure: string | null;
+  readonly retry_count?: number;
+  readonly next_retry_at?: string;
+  readonly last_failure?: string;
+  readonly completion_failure?: string;
 }
 
 export function createRestateProvider(settings: RestateProviderSettings): WorkflowProvider {
@@ -144,7 +144,9 @@ async function readStatuses(
   }
   const known = executions.filter((execution) => execution.handle !== null);
   const rows = await queryInvocations(http, known.map(handleOf), signal);
-  const running = [...rows.values()].filter((row) => row.status === "running").map((row) => row.target_service_key);
+  const running = [...rows.values()].flatMap((row) =>
+    row.status === "running" && row.target_service_key !== undefined ? [row.target_service_key] : [],
+  );
   const waiting = await queryWaiting(http, running, signal);
   return mapBounded(executions, RESULT_READS_AT_ONCE, async (execution) => {
     if (execution.handle === null) return readByKey(http, serviceName, execution, signal);
@@ -196,7 +198,7 @@ async function queryInvocations(
   // `id IN` is the one filter that Restate answers without reading every invocation.
   const rows = await querySql<InvocationRow>(
     http,
-    `SELECT id, target_service_key, status, retry_count, next_retry_at, last_failure, completion_result, completion_failure
+    `SELECT id, target_service_key, status, retry_count, next_retry_at, last_failure, completion_failure
      FROM sys_invocation WHERE id IN (${ids.map((id) => `'${id}'`).join(",")})`,
     signal,
   );
@@ -232,8 +234,8 @@ function openStatus(executionId: string, row: InvocationRow, announcedWaiting: b
     state: "running",
     subState: announcedWaiting && subState === "running" ? "waiting" : subState,
     retryCount: Math.max(0, (row.retry_count ?? 1) - 1),
-    nextRetryAt: row.next_retry_at === null ? null : new Date(row.next_retry_at),
-    error: row.last_failure === null ? null : { code: "attempt_failed", message: withoutStack(row.last_failure) },
+    nextRetryAt: row.next_retry_at === undefined ? null : new Date(row.next_retry_at),
+    error: row.last_failure === undefined ? null : { code: "attempt_failed", message: withoutStack(row.last_failure) },
     output: null,
   };
 }

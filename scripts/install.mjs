@@ -70,8 +70,9 @@ function stamp(root) {
 }
 
 function npmCi(root) {
-  // The development dependencies run everything here, also where NODE_ENV says "production".
-  const args = ["ci", "--include=dev", "--no-audit", "--no-fund"];
+  // The development dependencies run everything here, also where NODE_ENV says "production". The log level is set
+  // because this npm would inherit `npm run --silent` and fail without a word.
+  const args = ["ci", "--include=dev", "--no-audit", "--no-fund", "--loglevel=notice"];
   const given = process.env.npm_execpath ?? "";
   const [command, first] = given.endsWith("npm-cli.js") ? [process.execPath, [given]] : ["npm", []];
   // Standard output belongs to the script that comes afterwards.

@@ -1,6 +1,7 @@
 /** The tidy rules applied to this checkout. */
 import { listFiles, readSource } from "./source-files.ts";
-import { isText, tidyFile, tidyLockfile, tidyText, tidyTypeScript } from "./tidy.ts";
+import { tidyLockfile } from "./lockfile.ts";
+import { isText, tidyFile, tidyText, tidyTypeScript } from "./tidy.ts";
 import { findUnreachable } from "./reachable.ts";
 
 /** A generated file is as long as what it is made from. */

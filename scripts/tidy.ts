@@ -142,20 +142,3 @@ function linesThat(file: SourceFile, problemOf: (line: string) => string | null)
     return problem === null ? [] : [`${file.path}:${index + 1}: ${problem}`];
   });
 }
-
-interface Lockfile {
-  readonly packages: Readonly<
-    Record<
-      string,
-      { readonly resolved?: string; readonly engines?: { readonly node?: string } | readonly string[] }
-    >
-  >;
-}
-
-/** An address in the lockfile would send everybody to the registry of whoever wrote it. */
-export function tidyLockfile(text: string): readonly string[] {
-  const { packages } = JSON.parse(text) as Lockfile;
-  return Object.entries(packages)
-    .filter(([, entry]) => entry.resolved?.includes("://") === true)
-    .map(([path, entry]) => `package-lock.json: ${path} is bound to ${entry.resolved ?? ""}`);
-}

@@ -1,5 +1,5 @@
 /** Loads the configuration: defaults, then a YAML file, then the environment, then flags. */
-import { z } from "zod";
+import type { z } from "zod";
 import { isJsonObject } from "../domain/json.ts";
 import { LandlordError } from "../domain/errors.ts";
 import { crossChecks, type Role } from "./checks.ts";
@@ -92,7 +92,7 @@ function parseSections(layers: Layers): Partial<Config> {
     if (result.success) parsed[section] = result.data;
     else layers.problems.push(...result.error.issues.flatMap((issue) => problemsOf(layers, section, issue)));
   }
-  return parsed as Partial<Config>;
+  return parsed;
 }
 
 function problemsOf(layers: Layers, section: string, issue: z.core.$ZodIssue): Problem[] {

@@ -52,7 +52,7 @@ export const provisionRequestSchema = z.object({
 /** Everything a worker needs to run one operation. The same operation always gives the same bytes. */
 export type ProvisionRequest = z.infer<typeof provisionRequestSchema>;
 
-export const JOB_OUTCOMES = ["succeeded", "rejected", "gave_up", "expired", "void"] as const;
+const JOB_OUTCOMES = ["succeeded", "rejected", "gave_up", "expired", "void"] as const;
 
 export const jobResultSchema = z.object({
   outcome: z.enum(JOB_OUTCOMES),

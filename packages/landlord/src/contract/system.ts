@@ -45,11 +45,15 @@ export const computeEngineSchema = z
     schema: looseObject,
     defaults: looseObject.nullable(),
     immutable_keys: z.array(z.string()),
-    engine_config: looseObject.meta({ description: "The provider's block of the configuration, without secrets." }),
+    engine_config: looseObject.meta({
+      description: "The provider's block of the configuration, without secrets.",
+    }),
     engine_config_hash: z.string(),
   })
   .meta({ id: "ComputeEngine" });
 
-export const computeEngineListSchema = z.object({ engines: z.array(computeEngineSchema) }).meta({ id: "ComputeEngineList" });
+export const computeEngineListSchema = z
+  .object({ engines: z.array(computeEngineSchema) })
+  .meta({ id: "ComputeEngineList" });
 
 export const computeEngineParamsSchema = z.object({ name: z.string().min(1).max(100) });

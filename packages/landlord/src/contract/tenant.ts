@@ -25,9 +25,13 @@ export const tenantNameSchema = z
   .meta({ description: "1 to 255 of a-z, 0-9 and -. Unique among living tenants." });
 
 const mapKey = z.string().min(1).max(253);
+/** Zod's own words for a bad key do not say what is wrong with it. */
+const mapErrors: z.core.$ZodRecordParams = {
+  error: (issue) => (issue.code === "invalid_key" ? "is a key that does not have 1 to 253 characters" : undefined),
+};
 const labelMap = (valueLimit: number) =>
   z
-    .record(mapKey, z.string().max(valueLimit))
+    .record(mapKey, z.string().max(valueLimit), mapErrors)
     .refine((map) => Object.keys(map).length <= MAP_ENTRIES_LIMIT, `must have at most ${MAP_ENTRIES_LIMIT} entries`);
 
 const labelsSchema = labelMap(1_024).meta({ description: "Labels: for selection and ownership." });
@@ -67,7 +71,7 @@ export const updateTenantSchema = z
   .meta({ id: "UpdateTenant", description: "What is left out stays as it is." });
 export type UpdateTenantBody = z.infer<typeof updateTenantSchema>;
 
-const nullableMap = z.record(mapKey, z.union([z.string(), z.null()])).nullable();
+const nullableMap = z.record(mapKey, z.union([z.string(), z.null()]), mapErrors).nullable();
 
 export const patchTenantSchema = z
   .strictObject({

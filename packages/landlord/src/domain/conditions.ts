@@ -9,7 +9,11 @@ export interface ConditionSettings {
 type Verdict = Pick<Condition, "status" | "reason" | "message">;
 
 /** Recomputes all conditions. `since` of each stays as long as its status does. */
-export function deriveConditions(tenant: Tenant, now: Date, settings: ConditionSettings): readonly Condition[] {
+export function deriveConditions(
+  tenant: Tenant,
+  now: Date,
+  settings: ConditionSettings,
+): readonly Condition[] {
   const verdicts: Readonly<Record<ConditionType, Verdict>> = {
     Ready: ready(tenant),
     Progressing: progressing(tenant),
@@ -19,7 +23,11 @@ export function deriveConditions(tenant: Tenant, now: Date, settings: ConditionS
     EngineReachable: { status: "True", reason: "reachable", message: "" },
     Stalled: stalled(tenant, now, settings),
     Paused: tenant.paused
-      ? { status: "True", reason: "paused_by_user", message: "Nothing is started until the tenant is resumed." }
+      ? {
+          status: "True",
+          reason: "paused_by_user",
+          message: "Nothing is started until the tenant is resumed.",
+        }
       : { status: "False", reason: "not_paused", message: "" },
   };
   return Object.entries(verdicts).map(([type, verdict]) => {
@@ -72,6 +80,10 @@ function computeReachable(tenant: Tenant): Verdict {
 function stalled(tenant: Tenant, now: Date, settings: ConditionSettings): Verdict {
   const overdue = now.getTime() - tenant.generationAt.getTime() >= settings.operationDeadlineMs;
   return overdue && !isSettled(tenant)
-    ? { status: "True", reason: "operation_deadline", message: tenant.lastError?.message ?? tenant.statusMessage }
+    ? {
+        status: "True",
+        reason: "operation_deadline",
+        message: tenant.lastError?.message ?? tenant.statusMessage,
+      }
     : { status: "False", reason: "within_deadline", message: "" };
 }

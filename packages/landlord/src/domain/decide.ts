@@ -102,7 +102,12 @@ export type Decision =
   /** Nothing to do until somebody writes. */
   | { readonly kind: "settle" }
   /** Nothing to do before `dueAt`. */
-  | { readonly kind: "wait"; readonly dueAt: Date; readonly reason: string; readonly progress: ExecutionFact | null }
+  | {
+      readonly kind: "wait";
+      readonly dueAt: Date;
+      readonly reason: string;
+      readonly progress: ExecutionFact | null;
+    }
   | { readonly kind: "start"; readonly operation: OperationKind; readonly status: TenantStatus }
   | { readonly kind: "invoke" }
   | { readonly kind: "stop"; readonly phase: StopPhase; readonly reason: string }
@@ -137,9 +142,15 @@ function decideInFlight(facts: InFlight, settings: DecideSettings): Decision {
   const { operation, execution, now } = facts;
   if (operation.invokedAt === null && operation.stopPhase === null) return decideBeforeInvoke(facts);
   if (execution === null || execution.state === "unreachable") {
-    return { kind: "wait", dueAt: after(now, settings.statusPollMs), reason: "engine_unreachable", progress: null };
+    return {
+      kind: "wait",
+      dueAt: after(now, settings.statusPollMs),
+      reason: "engine_unreachable",
+      progress: null,
+    };
   }
-  if (execution.state === "succeeded" || execution.state === "failed") return finish(facts, execution, settings);
+  if (execution.state === "succeeded" || execution.state === "failed")
+    return finish(facts, execution, settings);
   if (operation.stopPhase !== null) return continueStop(facts, execution, settings);
   if (execution.state === "unknown") return decideUnknown(facts, settings);
   const reason = reasonToStop(facts, execution);
@@ -160,7 +171,8 @@ function decideBeforeInvoke({ tenant, operation, now }: InFlight): Decision {
   if (operation.generation !== tenant.generation) {
     return { kind: "stop", phase: "occupy_or_cancel", reason: "superseded" };
   }
-  if (now >= operation.startBefore) return { kind: "stop", phase: "occupy_or_cancel", reason: "start_window_passed" };
+  if (now >= operation.startBefore)
+    return { kind: "stop", phase: "occupy_or_cancel", reason: "start_window_passed" };
   return { kind: "invoke" };
 }
 
@@ -180,7 +192,11 @@ function reasonToStop({ tenant, operation }: InFlight, execution: ExecutionFact)
   return execution.subState === "running" ? null : "superseded";
 }
 
-function continueStop({ operation, now }: InFlight, execution: ExecutionFact, settings: DecideSettings): Decision {
+function continueStop(
+  { operation, now }: InFlight,
+  execution: ExecutionFact,
+  settings: DecideSettings,
+): Decision {
   const reason = operation.stopReason ?? "superseded";
   if (execution.state === "unknown") return { kind: "stop", phase: "occupy_or_cancel", reason };
   const killAt = after(operation.stopRequestedAt ?? now, settings.stopGraceMs);
@@ -197,15 +213,30 @@ function pollIntervalMs(operation: Operation, now: Date, settings: DecideSetting
 
 function finish(facts: InFlight, execution: ExecutionFact, settings: DecideSettings): Decision {
   if (execution.state === "failed") {
-    const error = execution.error ?? { code: "execution_failed", message: "The execution failed without a reason." };
-    return failedAttempt(facts, settings, facts.operation.stopPhase === null ? "failed" : "superseded", error, null);
+    const error = execution.error ?? {
+      code: "execution_failed",
+      message: "The execution failed without a reason.",
+    };
+    return failedAttempt(
+      facts,
+      settings,
+      facts.operation.stopPhase === null ? "failed" : "superseded",
+      error,
+      null,
+    );
   }
   const { report } = execution;
   if (report === null) {
-    return failedAttempt(facts, settings, "ignored", {
-      code: "invalid_result",
-      message: "The job's result could not be understood; do server and workers run compatible versions?",
-    }, null);
+    return failedAttempt(
+      facts,
+      settings,
+      "ignored",
+      {
+        code: "invalid_result",
+        message: "The job's result could not be understood; do server and workers run compatible versions?",
+      },
+      null,
+    );
   }
   switch (report.outcome) {
     case "void":
@@ -226,10 +257,17 @@ function finishReported(facts: InFlight, report: JobReport, settings: DecideSett
     report.generation === operation.generation &&
     report.configHash === operation.configHash;
   if (!echoed) {
-    return failedAttempt(facts, settings, "ignored", {
-      code: "result_mismatch",
-      message: "The execution answered for another tenant, generation or configuration; its result was not used.",
-    }, null);
+    return failedAttempt(
+      facts,
+      settings,
+      "ignored",
+      {
+        code: "result_mismatch",
+        message:
+          "The execution answered for another tenant, generation or configuration; its result was not used.",
+      },
+      null,
+    );
   }
   if (report.outcome === "succeeded") return reached(facts, report, settings);
   const error = report.error ?? { code: report.outcome, message: "The job gave no reason." };
@@ -240,10 +278,20 @@ function finishReported(facts: InFlight, report: JobReport, settings: DecideSett
       kind: "finish",
       outcome: "rejected",
       error,
-      change: { ...unchanged(tenant), ...failedChange(error), observed: withScope(tenant.observed, report.scope) },
+      change: {
+        ...unchanged(tenant),
+        ...failedChange(error),
+        observed: withScope(tenant.observed, report.scope),
+      },
     };
   }
-  return failedAttempt(facts, settings, report.outcome === "rejected" ? "rejected" : "failed", error, report.scope);
+  return failedAttempt(
+    facts,
+    settings,
+    report.outcome === "rejected" ? "rejected" : "failed",
+    error,
+    report.scope,
+  );
 }
 
 /** The operation did what it was for. Whether the tenant is where its clients want it is another question. */
@@ -254,12 +302,18 @@ function reached(facts: InFlight, report: JobReport, settings: DecideSettings): 
     ? report.health === "absent" && report.absentObservations >= 2
     : report.health === "healthy";
   if (!proven) {
-    return failedAttempt(facts, settings, "failed", {
-      code: "unproven_success",
-      message: removed
-        ? "The job reported success without having seen the compute absent twice."
-        : "The job reported success without having seen the compute healthy.",
-    }, report.scope);
+    return failedAttempt(
+      facts,
+      settings,
+      "failed",
+      {
+        code: "unproven_success",
+        message: removed
+          ? "The job reported success without having seen the compute absent twice."
+          : "The job reported success without having seen the compute healthy.",
+      },
+      report.scope,
+    );
   }
   const current = operation.generation === tenant.generation;
   if (removed && current && tenant.intent === "deleted") return { kind: "remove" };
@@ -295,7 +349,10 @@ function settledStatus(removed: boolean): Pick<TenantChange, "status" | "reason"
 }
 
 /** A newer generation waits: the tenant goes on without ever having been called settled. */
-function followingStatus(tenant: Tenant, removed: boolean): Pick<TenantChange, "status" | "reason" | "message"> {
+function followingStatus(
+  tenant: Tenant,
+  removed: boolean,
+): Pick<TenantChange, "status" | "reason" | "message"> {
   const message = `A newer generation (${tenant.generation}) follows.`;
   if (tenant.intent !== "present") return { status: tenant.status, reason: "superseded", message };
   return { status: removed ? "requested" : "updating", reason: "superseded", message };
@@ -316,15 +373,31 @@ function failedAttempt(
   const { tenant, operation, now, jitter } = facts;
   const observed = withScope(tenant.observed, scope);
   if (operation.generation !== tenant.generation) {
-    return { kind: "finish", outcome, error, change: { ...unchanged(tenant), reason: "superseded", observed } };
+    return {
+      kind: "finish",
+      outcome,
+      error,
+      change: { ...unchanged(tenant), reason: "superseded", observed },
+    };
   }
   const overdue = now.getTime() - tenant.generationAt.getTime() >= settings.operationDeadlineMs;
   if (overdue && settings.onDeadline === "fail" && tenant.intent === "present") {
-    const late = { code: "deadline_exceeded", message: `Gave up at the operation deadline. Last error: ${error.message}` };
-    return { kind: "finish", outcome, error, change: { ...unchanged(tenant), ...failedChange(late), observed } };
+    const late = {
+      code: "deadline_exceeded",
+      message: `Gave up at the operation deadline. Last error: ${error.message}`,
+    };
+    return {
+      kind: "finish",
+      outcome,
+      error,
+      change: { ...unchanged(tenant), ...failedChange(late), observed },
+    };
   }
   const attempts = tenant.attempts + 1;
-  const delayMs = backoffMs(attempts, jitter, { initialMs: settings.backoffInitialMs, maxMs: settings.backoffMaxMs });
+  const delayMs = backoffMs(attempts, jitter, {
+    initialMs: settings.backoffInitialMs,
+    maxMs: settings.backoffMaxMs,
+  });
   return {
     kind: "finish",
     outcome,

@@ -97,7 +97,9 @@ export function restoreRedacted(
 ): { readonly value: unknown; readonly unknown: readonly UnknownRedaction[] } {
   if (typeof value === "string" && value.includes(REDACTED)) {
     const hides = typeof stored === "string" && (value === REDACTED || redactText(stored) === value);
-    return hides ? { value: stored, unknown: [] } : { value, unknown: [{ pointer: pointer === "" ? "/" : pointer }] };
+    return hides
+      ? { value: stored, unknown: [] }
+      : { value, unknown: [{ pointer: pointer === "" ? "/" : pointer }] };
   }
   if (Array.isArray(value)) {
     const from: readonly unknown[] = Array.isArray(stored) ? stored : [];

@@ -5,7 +5,7 @@ import type { Intent, OperationKind, Tenant, TenantStatus } from "./tenant.ts";
  * Every allowed move. A tenant may always be archived or deleted; `failed` and `archived` are left only by a
  * client's write.
  */
-export const STATUS_TRANSITIONS: Readonly<Record<TenantStatus, readonly TenantStatus[]>> = {
+const STATUS_TRANSITIONS: Readonly<Record<TenantStatus, readonly TenantStatus[]>> = {
   requested: ["provisioning", "archiving", "deleting"],
   provisioning: ["ready", "updating", "failed", "archiving", "deleting"],
   ready: ["updating", "archiving", "deleting"],
@@ -39,7 +39,10 @@ export function isSettled(tenant: Pick<Tenant, "status" | "generation" | "observ
 }
 
 /** The status of a tenant at the moment in which a client's write raised its generation. */
-export function statusAfterWrite(tenant: Pick<Tenant, "status" | "observedGeneration">, intent: Intent): TenantStatus {
+export function statusAfterWrite(
+  tenant: Pick<Tenant, "status" | "observedGeneration">,
+  intent: Intent,
+): TenantStatus {
   switch (intent) {
     case "deleted":
       return "deleting";
@@ -67,9 +70,10 @@ export function statusAfterWrite(tenant: Pick<Tenant, "status" | "observedGenera
 }
 
 /** The operation that an unsettled tenant needs next, and the status that it has while that runs. */
-export function nextOperation(
-  tenant: Pick<Tenant, "status" | "intent">,
-): { readonly kind: OperationKind; readonly status: TenantStatus } {
+export function nextOperation(tenant: Pick<Tenant, "status" | "intent">): {
+  readonly kind: OperationKind;
+  readonly status: TenantStatus;
+} {
   switch (tenant.intent) {
     case "deleted":
       return { kind: "delete", status: "deleting" };

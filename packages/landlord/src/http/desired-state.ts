@@ -26,23 +26,33 @@ export function resolveProvider(hints: ProviderHints, catalog: ComputeCatalog): 
       `/compute_config/${PROVIDER_KEY}: must be a string`,
     ]);
   }
-  const atCreation = hints.present === null ? (hints.labels[PROVIDER_KEY] ?? hints.annotations[PROVIDER_KEY]) : undefined;
+  const atCreation =
+    hints.present === null ? (hints.labels[PROVIDER_KEY] ?? hints.annotations[PROVIDER_KEY]) : undefined;
   const name = hints.computeProvider ?? fromConfig ?? atCreation ?? hints.present ?? catalog.defaultProvider;
   const choices = `Configured: ${catalog.names().join(", ") || "none"}.`;
   if (name === null) {
-    throw new HttpError(400, "compute_provider_required", `Name a compute provider in compute_provider. ${choices}`, [
-      `/compute_provider: is required; ${choices}`,
-    ]);
+    throw new HttpError(
+      400,
+      "compute_provider_required",
+      `Name a compute provider in compute_provider. ${choices}`,
+      [`/compute_provider: is required; ${choices}`],
+    );
   }
   if (hints.present !== null && name !== hints.present) {
-    throw new HttpError(409, "immutable_field", "The compute provider cannot change: its resources would be stranded.", [
-      `/compute_provider: is ${hints.present} and stays so; create another tenant for ${name}`,
-    ]);
+    throw new HttpError(
+      409,
+      "immutable_field",
+      "The compute provider cannot change: its resources would be stranded.",
+      [`/compute_provider: is ${hints.present} and stays so; create another tenant for ${name}`],
+    );
   }
   if (catalog.get(name) === null) {
-    throw new HttpError(400, "unknown_compute_provider", `There is no compute provider "${name}". ${choices}`, [
-      `/compute_provider: ${name} is not configured`,
-    ]);
+    throw new HttpError(
+      400,
+      "unknown_compute_provider",
+      `There is no compute provider "${name}". ${choices}`,
+      [`/compute_provider: ${name} is not configured`],
+    );
   }
   return name;
 }
@@ -69,14 +79,19 @@ export function freezeDesiredState(
   const restored = restoreRedacted(written, stored);
   if (restored.unknown.length > 0) {
     throw invalidConfig(
-      restored.unknown.map(({ pointer }) => ({ pointer, message: "is a redaction marker, and no stored value is behind it" })),
+      restored.unknown.map(({ pointer }) => ({
+        pointer,
+        message: "is a redaction marker, and no stored value is behind it",
+      })),
     );
   }
   const { [PROVIDER_ALIAS]: _alias, [PROVIDER_KEY]: _provider, ...own } = restored.value as JsonObject;
   const merged = withDefaults(own, description.configDefaults ?? {});
   const config: JsonObject = { ...merged, [PROVIDER_KEY]: computeProvider };
   if (Buffer.byteLength(JSON.stringify(config)) > COMPUTE_CONFIG_LIMIT_BYTES) {
-    throw invalidConfig([{ pointer: "", message: `is larger than ${COMPUTE_CONFIG_LIMIT_BYTES} bytes with defaults` }]);
+    throw invalidConfig([
+      { pointer: "", message: `is larger than ${COMPUTE_CONFIG_LIMIT_BYTES} bytes with defaults` },
+    ]);
   }
   const problems = description.validateConfig(config);
   if (problems.length > 0) throw invalidConfig(problems);
@@ -100,12 +115,18 @@ function refuseMoves(engine: ComputeEngine, config: JsonObject, stored: JsonObje
 function engineOf(catalog: ComputeCatalog, name: string): ComputeEngine {
   const engine = catalog.get(name);
   if (engine === null) {
-    throw new HttpError(409, "compute_provider_missing", `Compute provider "${name}" is no longer configured; configure it to change this tenant.`);
+    throw new HttpError(
+      409,
+      "compute_provider_missing",
+      `Compute provider "${name}" is no longer configured; configure it to change this tenant.`,
+    );
   }
   return engine;
 }
 
-function invalidConfig(problems: readonly { readonly pointer: string; readonly message: string }[]): HttpError {
+function invalidConfig(
+  problems: readonly { readonly pointer: string; readonly message: string }[],
+): HttpError {
   return new HttpError(
     400,
     "invalid_compute_config",

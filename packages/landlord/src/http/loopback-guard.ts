@@ -12,7 +12,11 @@ const WRITES = new Set(["POST", "PUT", "PATCH", "DELETE"]);
 export function guardLoopback(request: Pick<FastifyRequest, "headers" | "method">): void {
   const host = request.headers.host ?? "";
   if (!isLoopbackHost(host)) {
-    throw new HttpError(403, "host_not_allowed", `Host "${host}" is not a loopback address; use 127.0.0.1 or localhost.`);
+    throw new HttpError(
+      403,
+      "host_not_allowed",
+      `Host "${host}" is not a loopback address; use 127.0.0.1 or localhost.`,
+    );
   }
   const { origin } = request.headers;
   if (origin !== undefined && !isLoopbackOrigin(origin)) {
@@ -20,8 +24,16 @@ export function guardLoopback(request: Pick<FastifyRequest, "headers" | "method"
   }
   const contentType = request.headers["content-type"];
   const hasBody = contentType !== undefined || Number(request.headers["content-length"] ?? 0) > 0;
-  if (WRITES.has(request.method) && hasBody && !/^application\/(merge-patch\+)?json\b/i.test(contentType ?? "")) {
-    throw new HttpError(415, "unsupported_media_type", "Send application/json (or application/merge-patch+json for PATCH).");
+  if (
+    WRITES.has(request.method) &&
+    hasBody &&
+    !/^application\/(merge-patch\+)?json\b/i.test(contentType ?? "")
+  ) {
+    throw new HttpError(
+      415,
+      "unsupported_media_type",
+      "Send application/json (or application/merge-patch+json for PATCH).",
+    );
   }
 }
 

@@ -9,7 +9,8 @@ export function documentInfo(): NonNullable<OpenApiInfo> {
     info: {
       title: "Landlord",
       version: "1.0.0",
-      description: "Tenant control plane: store the desired state of each tenant; Landlord makes it real and keeps it real.",
+      description:
+        "Tenant control plane: store the desired state of each tenant; Landlord makes it real and keeps it real.",
       license: { name: "Apache-2.0", identifier: "Apache-2.0" },
     },
     servers: [{ url: "/" }],

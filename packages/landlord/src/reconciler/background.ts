@@ -36,7 +36,9 @@ export function createBackground(
       alarm.reset();
       await store
         .sequenceTransitions()
-        .catch((error: unknown) => logger.debug({ error: messageOf(error) }, "transitions not sequenced; trying again"));
+        .catch((error: unknown) =>
+          logger.debug({ error: messageOf(error) }, "transitions not sequenced; trying again"),
+        );
       await new Promise((resolve) => setTimeout(resolve, SEQUENCER_PAUSE_MS));
       if (!stopping) await alarm.wait(SEQUENCER_INTERVAL_MS);
     }
@@ -48,7 +50,9 @@ export function createBackground(
       garbageTimer ??= setInterval(() => {
         store
           .collectGarbage(settings)
-          .catch((error: unknown) => logger.debug({ error: messageOf(error) }, "garbage not collected; trying again"));
+          .catch((error: unknown) =>
+            logger.debug({ error: messageOf(error) }, "garbage not collected; trying again"),
+          );
       }, GARBAGE_INTERVAL_MS);
       garbageTimer.unref();
     },

@@ -36,7 +36,12 @@ export function releaseCommit(pass: Pass, dueAt: Date | null): Commit {
   return { ...emptyCommit(pass), release: releaseAt(pass, dueAt) };
 }
 
-export function startCommit(pass: Pass, newOperation: NewOperation, status: Tenant["status"], settings: ReconcilerSettings): Commit {
+export function startCommit(
+  pass: Pass,
+  newOperation: NewOperation,
+  status: Tenant["status"],
+  settings: ReconcilerSettings,
+): Commit {
   const { operation } = newOperation;
   return withTenant(
     emptyCommit(pass),
@@ -55,7 +60,13 @@ export function startCommit(pass: Pass, newOperation: NewOperation, status: Tena
 }
 
 /** The engine answered: its handle is kept, and the next look is when the execution may have ended. */
-export function invokedCommit(pass: Pass, operation: Operation, handle: string, dueAt: Date, settings: ReconcilerSettings): Commit {
+export function invokedCommit(
+  pass: Pass,
+  operation: Operation,
+  handle: string,
+  dueAt: Date,
+  settings: ReconcilerSettings,
+): Commit {
   const base = {
     ...emptyCommit(pass),
     operationUpdate: { ...updateOf(operation), invoked: true, executionHandle: handle },
@@ -67,7 +78,11 @@ export function invokedCommit(pass: Pass, operation: Operation, handle: string, 
     : base;
 }
 
-export function stopCommit(pass: Pass, operation: Operation, decision: Extract<Decision, { kind: "stop" }>): Commit {
+export function stopCommit(
+  pass: Pass,
+  operation: Operation,
+  decision: Extract<Decision, { kind: "stop" }>,
+): Commit {
   return {
     ...emptyCommit(pass),
     operationUpdate: { ...updateOf(operation), stopPhase: decision.phase, stopReason: decision.reason },
@@ -118,12 +133,18 @@ function refreshed(commit: Commit, pass: Pass, settings: ReconcilerSettings): Co
   const conditions = deriveConditions(pass.tenant, pass.now, settings);
   const moved = conditions.some(
     (condition) =>
-      pass.tenant.conditions.find((previous) => previous.type === condition.type)?.status !== condition.status,
+      pass.tenant.conditions.find((previous) => previous.type === condition.type)?.status !==
+      condition.status,
   );
   return moved ? withTenant(commit, pass, {}, null, settings) : commit;
 }
 
-export function finishCommit(pass: Pass, operation: Operation, decision: FinishDecision, settings: ReconcilerSettings): Commit {
+export function finishCommit(
+  pass: Pass,
+  operation: Operation,
+  decision: FinishDecision,
+  settings: ReconcilerSettings,
+): Commit {
   const { change } = decision;
   const next: Partial<Tenant> = {
     status: change.status,
@@ -168,7 +189,12 @@ export function removeCommit(pass: Pass, operation: Operation, settings: Reconci
 }
 
 /** Why the tenant waits although nothing failed: kept for people, costs no attempt. */
-export function blockedCommit(pass: Pass, error: NonNullable<Tenant["lastError"]>, dueAt: Date, settings: ReconcilerSettings): Commit {
+export function blockedCommit(
+  pass: Pass,
+  error: NonNullable<Tenant["lastError"]>,
+  dueAt: Date,
+  settings: ReconcilerSettings,
+): Commit {
   const released = releaseCommit(pass, dueAt);
   if (pass.tenant.lastError?.code === error.code) return refreshed(released, pass, settings);
   return withTenant(released, pass, { lastError: error, statusMessage: error.message }, null, settings);

@@ -23,7 +23,12 @@ export function createCompletions(onEnded: (tenantId: string) => void, logger: L
 
   return {
     watch(provider, tenantId, execution) {
-      if (provider.watchCompletion === null || watched.size >= WATCH_LIMIT || watched.has(execution.executionId)) return;
+      if (
+        provider.watchCompletion === null ||
+        watched.size >= WATCH_LIMIT ||
+        watched.has(execution.executionId)
+      )
+        return;
       watched.add(execution.executionId);
       provider
         .watchCompletion({ execution, signal: stopped.signal })
@@ -36,7 +41,10 @@ export function createCompletions(onEnded: (tenantId: string) => void, logger: L
         })
         .catch((error: unknown) => {
           if (!stopped.signal.aborted) {
-            logger.debug({ execution_id: execution.executionId, error: messageOf(error) }, "completion not heard; polling");
+            logger.debug(
+              { execution_id: execution.executionId, error: messageOf(error) },
+              "completion not heard; polling",
+            );
           }
         })
         .finally(() => watched.delete(execution.executionId));

@@ -21,7 +21,7 @@ export interface EngineBreakerSettings {
 }
 
 /** The key of an engine's breaker row. */
-export function engineBreakerKey(providerName: string): string {
+function engineBreakerKey(providerName: string): string {
   return `engine:${providerName}`;
 }
 
@@ -58,7 +58,11 @@ export function createEngineBreaker(
       } catch (healthError) {
         if (!(healthError instanceof EngineUnavailableError)) throw healthError;
       }
-      if (!open) logger.warn({ engine: provider.name, error: messageOf(error) }, "workflow engine is unreachable; pausing");
+      if (!open)
+        logger.warn(
+          { engine: provider.name, error: messageOf(error) },
+          "workflow engine is unreachable; pausing",
+        );
       open = true;
       await store.openBreaker({ key, error: messageOf(error), probeInMs: settings.probeIntervalMs });
     },

@@ -54,13 +54,18 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
     { probeIntervalMs: BREAKER_PROBE_MS, probeTimeoutMs: settings.effectTimeoutMs },
     logger,
   );
-  const wakeTenant = createBatcher<string, void>({ maxBatch: COMMIT_BATCH, lingerMs: 0 }, async (tenantIds) => {
-    await store.wake({ tenantIds });
-    alarm.ring();
-    return tenantIds.map(() => undefined);
-  });
+  const wakeTenant = createBatcher<string, void>(
+    { maxBatch: COMMIT_BATCH, lingerMs: 0 },
+    async (tenantIds) => {
+      await store.wake({ tenantIds });
+      alarm.ring();
+      return tenantIds.map(() => undefined);
+    },
+  );
   const completions = createCompletions((tenantId) => {
-    wakeTenant(tenantId).catch((error: unknown) => logger.debug({ error: messageOf(error) }, "wake-up lost; polling"));
+    wakeTenant(tenantId).catch((error: unknown) =>
+      logger.debug({ error: messageOf(error) }, "wake-up lost; polling"),
+    );
   }, logger);
   const commit = createBatcher<Commit, CommitOutcome>({ maxBatch: COMMIT_BATCH, lingerMs: 0 }, (commits) =>
     store.commit(commits),
@@ -75,7 +80,10 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
       const outcome = await commit(entry);
       if (outcome === "committed" && entry.transition !== null) dependencies.onTransition();
       if (outcome !== "committed") {
-        logger.debug({ tenant_id: entry.tenantId, outcome }, "commit was fenced off; the tenant is looked at again");
+        logger.debug(
+          { tenant_id: entry.tenantId, outcome },
+          "commit was fenced off; the tenant is looked at again",
+        );
         // It is due at once; nobody else may ring for it.
         if (outcome === "outdated") alarm.ring();
       } else if (entry.release?.dueInMs === 0) {
@@ -100,7 +108,8 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
         // The lease runs out by itself, and the tenant is claimed again.
         const fields = { tenant_id: claim.tenantId, error: messageOf(error) };
         if (error instanceof UnavailableError) logger.debug(fields, "pass abandoned");
-        else logger.error({ ...fields, stack: error instanceof Error ? error.stack : undefined }, "pass failed");
+        else
+          logger.error({ ...fields, stack: error instanceof Error ? error.stack : undefined }, "pass failed");
       })
       .finally(() => {
         inFlight.delete(pass);
@@ -141,7 +150,8 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
         problem = null;
       } catch (error) {
         problem = messageOf(error);
-        if (error instanceof LandlordError) logger.warn({ error: problem }, "cannot claim tenants; trying again");
+        if (error instanceof LandlordError)
+          logger.warn({ error: problem }, "cannot claim tenants; trying again");
         else logger.error({ error: problem }, "cannot claim tenants; trying again");
         alarm.reset();
       }

@@ -5,7 +5,11 @@ import type { Operation, Tenant } from "../domain/tenant.ts";
 export function buildProvisionRequest(
   tenant: Tenant,
   operation: Operation,
-  facts: { readonly instanceId: string; readonly apiBaseUrl: string; readonly engineConfigHash: string | null },
+  facts: {
+    readonly instanceId: string;
+    readonly apiBaseUrl: string;
+    readonly engineConfigHash: string | null;
+  },
 ): ProvisionRequest {
   return {
     tenant_id: tenant.id,

@@ -24,7 +24,9 @@ export function createComputeCatalog(
   const engines = new Map<string, ComputeEngine>();
   for (const [name, block] of blocks) {
     const factory = registry.get(name);
-    const engineConfig = Object.fromEntries(Object.entries(block).filter(([key]) => !factory.secretKeys.includes(key)));
+    const engineConfig = Object.fromEntries(
+      Object.entries(block).filter(([key]) => !factory.secretKeys.includes(key)),
+    );
     engines.set(name, {
       description: factory.describe(block),
       engineConfig,

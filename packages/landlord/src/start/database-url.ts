@@ -5,7 +5,10 @@ import { LandlordError } from "../domain/errors.ts";
 export function databaseUrl(database: Config["database"]): string {
   if (database.url !== undefined) return database.url;
   if (database.host === undefined) {
-    throw new LandlordError("database_missing", "Set database.url (or database.host), or use `landlord dev`.");
+    throw new LandlordError(
+      "database_missing",
+      "Set database.url (or database.host), or use `landlord dev`.",
+    );
   }
   const url = new URL(`postgres://${database.host.includes(":") ? `[${database.host}]` : database.host}`);
   url.port = String(database.port);

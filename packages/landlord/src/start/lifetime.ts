@@ -14,7 +14,10 @@ export interface StopPhase {
  * Resolves at the first SIGTERM or SIGINT, or when the parent that supervises us is gone (its IPC channel closes).
  * A second signal exits at once.
  */
-export function untilAskedToStop(logger: Logger): { readonly signal: AbortSignal; readonly asked: Promise<string> } {
+export function untilAskedToStop(logger: Logger): {
+  readonly signal: AbortSignal;
+  readonly asked: Promise<string>;
+} {
   const controller = new AbortController();
   const asked = new Promise<string>((resolve) => {
     const ask = (reason: string) => (): void => {
@@ -25,8 +28,6 @@ export function untilAskedToStop(logger: Logger): { readonly signal: AbortSignal
       }
       logger.info({ reason }, "stopping");
       controller.abort();
-      // From here on the channel to the parent must not keep a process alive that has nothing left to do.
-      process.channel?.unref();
       resolve(reason);
     };
     process.on("SIGTERM", ask("SIGTERM"));

@@ -56,7 +56,9 @@ async function runDev(options: RunOptions): Promise<number> {
   return runDevelopment(loaded, options, loggerOf(loaded.config));
 }
 
-const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
+const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
+  version: string;
+};
 
 process.exitCode = await runCli(process.argv.slice(2), {
   runServe,
@@ -70,3 +72,5 @@ process.exitCode = await runCli(process.argv.slice(2), {
   isTerminal: process.stderr.isTTY === true,
   version,
 });
+// The command is done, whatever its end: a channel to a parent must not keep the process alive.
+process.channel?.unref();

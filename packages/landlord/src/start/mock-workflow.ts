@@ -10,7 +10,7 @@ import { createWorkerContext } from "./worker.ts";
 export async function startMockEngine(
   config: Config,
   logger: Logger,
-): Promise<{ readonly provider: WorkflowProvider; stop(): Promise<void> }> {
+): Promise<{ readonly provider: WorkflowProvider; stop: () => Promise<void> }> {
   const engine = createMockEngine({ latencyMs: config.workflow.mock.latency_ms });
   // The worker shares the process, so it takes the engine configurations from here and not over HTTP.
   const overrides = Object.fromEntries(computeBlocks(config.compute));

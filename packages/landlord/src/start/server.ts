@@ -38,14 +38,26 @@ const VISIBILITY_GRACE_MS = 10_000;
  *
  * @throws LandlordError for what waiting cannot mend
  */
-export async function startServer(config: Config, logger: Logger, signal: AbortSignal): Promise<RunningServer> {
+export async function startServer(
+  config: Config,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<RunningServer> {
   refuseOpenBind(config);
   const url = databaseUrl(config.database);
   const store = await openStore(config, url, logger, signal);
   const registry = builtInCompute();
-  const catalog = createComputeCatalog(registry, computeBlocks(config.compute), config.compute.default_provider ?? null);
+  const catalog = createComputeCatalog(
+    registry,
+    computeBlocks(config.compute),
+    config.compute.default_provider ?? null,
+  );
   const { manager, stopWorkflow } = await createManager(config, logger);
-  const background = createBackground(store, { historyRetentionMs: config.controller.history_retention }, logger);
+  const background = createBackground(
+    store,
+    { historyRetentionMs: config.controller.history_retention },
+    logger,
+  );
   let reconciler: Reconciler | null = null;
   const onEvent = (): void => {
     reconciler?.wake();
@@ -130,7 +142,10 @@ async function openStore(config: Config, url: string, logger: Logger, signal: Ab
     } catch (error) {
       if (!(error instanceof UnavailableError) || signal.aborted) throw error;
       const cause = error.cause === undefined ? error.message : messageOf(error.cause);
-      logger.warn({ error: cause, retry_in_ms: CONNECT_RETRY_MS }, "the database is not reachable yet; retrying");
+      logger.warn(
+        { error: cause, retry_in_ms: CONNECT_RETRY_MS },
+        "the database is not reachable yet; retrying",
+      );
       await new Promise((resolve) => setTimeout(resolve, CONNECT_RETRY_MS));
     }
   }
@@ -139,7 +154,7 @@ async function openStore(config: Config, url: string, logger: Logger, signal: Ab
 async function createManager(
   config: Config,
   logger: Logger,
-): Promise<{ readonly manager: WorkflowManager; stopWorkflow(): Promise<void> }> {
+): Promise<{ readonly manager: WorkflowManager; stopWorkflow: () => Promise<void> }> {
   const { restate } = config.workflow;
   const providers: WorkflowProvider[] = [
     createRestateProvider({
@@ -167,7 +182,10 @@ async function createManager(
   };
 }
 
-function reconcilerSettings(config: Config, apiBaseUrl: string): Parameters<typeof createReconciler>[0]["settings"] {
+function reconcilerSettings(
+  config: Config,
+  apiBaseUrl: string,
+): Parameters<typeof createReconciler>[0]["settings"] {
   const { controller } = config;
   return {
     leaseOwner: `${hostname()}/${process.pid}/${randomUUID().slice(0, 8)}`,

@@ -57,7 +57,11 @@ export function createWorkerContext(
 }
 
 /** Starts to serve, and then registers; `signal` ends the attempts to register. */
-export async function startWorker(config: WorkerConfig, logger: Logger, signal: AbortSignal): Promise<RunningWorker> {
+export async function startWorker(
+  config: WorkerConfig,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<RunningWorker> {
   if (config.worker.engine !== "restate") {
     throw new LandlordError(
       "no_worker_for_engine",

@@ -8,7 +8,6 @@ import type {
   ErrorRecord,
   Lane,
   Operation,
-  OperationKind,
   StopPhase,
   SubState,
   Tenant,
@@ -245,7 +244,11 @@ export interface WorkStore {
   /** Makes tenants due now. A hint: never lost while a lease is held, never needed. */
   wake(params: { readonly tenantIds: readonly string[] }): Promise<void>;
   /** Opens a breaker, or moves its next probe further. */
-  openBreaker(params: { readonly key: string; readonly error: string; readonly probeInMs: number }): Promise<void>;
+  openBreaker(params: {
+    readonly key: string;
+    readonly error: string;
+    readonly probeInMs: number;
+  }): Promise<void>;
   closeBreaker(params: { readonly key: string }): Promise<void>;
   /** True for exactly one caller when a probe is due; it moves the next one by `probeInMs`. */
   takeProbe(params: { readonly key: string; readonly probeInMs: number }): Promise<boolean>;
@@ -263,5 +266,3 @@ export type Store = TenantStore &
   WorkStore & {
     close(): Promise<void>;
   };
-
-export type { OperationKind };

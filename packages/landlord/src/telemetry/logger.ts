@@ -28,7 +28,9 @@ export function createLogger(settings: LoggerSettings, destination?: Destination
       timestamp: stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
       // Belt and braces: nothing logs these on purpose.
-      redact: { paths: ["*.password", "*.token", "*.auth_token", "*.authorization", "req.headers.authorization"] },
+      redact: {
+        paths: ["*.password", "*.token", "*.auth_token", "*.authorization", "req.headers.authorization"],
+      },
     },
     settings.format === "json" ? target : prettyDestination(target),
   );
@@ -46,7 +48,9 @@ function prettyDestination(target: DestinationStream): DestinationStream {
       const rest = Object.entries(fields)
         .map(([key, value]) => `${key}=${typeof value === "string" ? value : JSON.stringify(value)}`)
         .join(" ");
-      target.write(`${clock} ${String(level).toUpperCase().padEnd(5)} ${String(msg)}${rest === "" ? "" : `  ${rest}`}\n`);
+      target.write(
+        `${clock} ${String(level).toUpperCase().padEnd(5)} ${String(msg)}${rest === "" ? "" : `  ${rest}`}\n`,
+      );
     },
   };
 }

@@ -56,7 +56,10 @@ export function createComputeResolver(
     const factory = registry.get(name);
     const parsed = factory.engineConfigSchema.safeParse(block);
     if (!parsed.success) {
-      throw new LandlordError("invalid_engine_config", `The configuration of compute provider "${name}" is not valid here: ${parsed.error.message}`);
+      throw new LandlordError(
+        "invalid_engine_config",
+        `The configuration of compute provider "${name}" is not valid here: ${parsed.error.message}`,
+      );
     }
     const provider = await factory.create(parsed.data, settings.context);
     cache.set(name, { provider, hash, freshUntilMs: nowMs() + settings.cacheTtlMs });
@@ -67,7 +70,10 @@ export function createComputeResolver(
     const override = settings.overrides[name];
     if (override !== undefined) return build(name, override, configHash(override));
     if (api === null) {
-      throw new LandlordError("no_engine_config", `Compute provider "${name}" has no local override, and worker.api_url is not set.`);
+      throw new LandlordError(
+        "no_engine_config",
+        `Compute provider "${name}" has no local override, and worker.api_url is not set.`,
+      );
     }
     try {
       const { engineConfig, hash } = await api.getEngineConfig(name);
@@ -75,7 +81,10 @@ export function createComputeResolver(
     } catch (error) {
       const cached = cache.get(name);
       if (cached === undefined) throw error;
-      logger.warn({ compute_provider: name, error: messageOf(error) }, "engine configuration not fetched; using the last one");
+      logger.warn(
+        { compute_provider: name, error: messageOf(error) },
+        "engine configuration not fetched; using the last one",
+      );
       cached.freshUntilMs = nowMs() + STALE_RETRY_MS;
       return cached.provider;
     }
@@ -101,7 +110,10 @@ export function createComputeResolver(
       const expectedHash = request.metadata.engine_config_hash ?? null;
       if (request.compute_provider !== undefined) return resolve(request.compute_provider, expectedHash);
       if (api === null) {
-        throw new LandlordError("no_compute_provider", "The payload names no compute provider, and worker.api_url is not set.");
+        throw new LandlordError(
+          "no_compute_provider",
+          "The payload names no compute provider, and worker.api_url is not set.",
+        );
       }
       const tenant = await api.getTenant(request.tenant_id);
       if (tenant.generation !== request.generation) {

@@ -73,18 +73,26 @@ async function convergeCompute(
   dependencies: JobDependencies,
 ): Promise<JobResult> {
   const spec = specOf(request);
-  return repeatUntilDone(request, steps, dependencies, "apply", "health_deadline", async (compute, name, signal) => {
-    const applied = await compute.apply(spec, { idempotencyKey: steps.idempotencyKey(name), signal });
-    if (applied.kind === "stale") return applied;
-    const { observation } = applied;
-    if (observation.presence === "present" && observation.health === "healthy") return { kind: "done", observation };
-    return {
-      kind: "pending",
-      // What could not be observed is not known to be unhealthy, and does not use up the deadline.
-      counts: observation.presence !== "unknown" && observation.health !== "unknown",
-      message: observation.message ?? `Compute is ${observation.health}.`,
-    };
-  });
+  return repeatUntilDone(
+    request,
+    steps,
+    dependencies,
+    "apply",
+    "health_deadline",
+    async (compute, name, signal) => {
+      const applied = await compute.apply(spec, { idempotencyKey: steps.idempotencyKey(name), signal });
+      if (applied.kind === "stale") return applied;
+      const { observation } = applied;
+      if (observation.presence === "present" && observation.health === "healthy")
+        return { kind: "done", observation };
+      return {
+        kind: "pending",
+        // What could not be observed is not known to be unhealthy, and does not use up the deadline.
+        counts: observation.presence !== "unknown" && observation.health !== "unknown",
+        message: observation.message ?? `Compute is ${observation.health}.`,
+      };
+    },
+  );
 }
 
 async function removeCompute(
@@ -166,7 +174,10 @@ async function repeatUntilDone(
       case "done":
         return resultOf(request, { outcome: "succeeded", observation: outcome.observation });
       case "rejected":
-        return resultOf(request, { outcome: "rejected", error: { code: outcome.code, message: outcome.message } });
+        return resultOf(request, {
+          outcome: "rejected",
+          error: { code: outcome.code, message: outcome.message },
+        });
       case "stale":
         return resultOf(request, {
           outcome: "gave_up",
@@ -180,7 +191,10 @@ async function repeatUntilDone(
         break;
     }
     if (unhealthyMs >= deadlineMs) {
-      return resultOf(request, { outcome: "gave_up", error: { code: deadlineCode, message: outcome.message } });
+      return resultOf(request, {
+        outcome: "gave_up",
+        error: { code: deadlineCode, message: outcome.message },
+      });
     }
     if (round === 1) {
       steps.announceWaiting();
@@ -248,7 +262,12 @@ function resultOf(
     observed_config: observation?.config ?? null,
     observed_resource_ids: { ...observation?.resourceIds },
     endpoints: [...(observation?.endpoints ?? [])],
-    health: observation === undefined ? "unknown" : observation.presence === "absent" ? "absent" : observation.health,
+    health:
+      observation === undefined
+        ? "unknown"
+        : observation.presence === "absent"
+          ? "absent"
+          : observation.health,
     scope: observation?.scope ?? null,
     absent_observations: observation?.presence === "absent" ? 1 : 0,
     error: end.error ?? null,

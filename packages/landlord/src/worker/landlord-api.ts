@@ -43,13 +43,21 @@ export function createLandlordApi(settings: LandlordApiSettings): LandlordApi {
       status = response.statusCode;
       text = await response.body.text();
     } catch (error) {
-      throw new UnavailableError("api_unreachable", `The Landlord API at ${base} does not answer: ${messageOf(error)}`, {
-        cause: error,
-      });
+      throw new UnavailableError(
+        "api_unreachable",
+        `The Landlord API at ${base} does not answer: ${messageOf(error)}`,
+        {
+          cause: error,
+        },
+      );
     }
-    if (status >= 500) throw new UnavailableError("api_unavailable", `The Landlord API answered ${status} to ${path}.`);
+    if (status >= 500)
+      throw new UnavailableError("api_unavailable", `The Landlord API answered ${status} to ${path}.`);
     if (status >= 400) {
-      throw new LandlordError("api_refused", `The Landlord API answered ${status} to ${path}: ${text.slice(0, 300)}`);
+      throw new LandlordError(
+        "api_refused",
+        `The Landlord API answered ${status} to ${path}: ${text.slice(0, 300)}`,
+      );
     }
     return text === "" ? null : (JSON.parse(text) as unknown);
   }

@@ -18,7 +18,10 @@ export function createProgressReporter(api: LandlordApi | null, logger: Logger):
     api
       .postProgress(request.execution_id, phase, message.slice(0, MESSAGE_LIMIT))
       .catch((error: unknown) =>
-        logger.trace({ execution_id: request.execution_id, error: messageOf(error) }, "progress not reported"),
+        logger.trace(
+          { execution_id: request.execution_id, error: messageOf(error) },
+          "progress not reported",
+        ),
       )
       .finally(() => (pending -= 1));
   };

@@ -25,7 +25,11 @@ export async function answerQuery(
     case "plan": {
       const { spec } = request;
       if (spec === undefined) throw new LandlordError("invalid_query", "`plan` needs a spec.");
-      const ref = { instanceId: request.instance_id, tenantId: spec.tenant_id, scopes: refs[0]?.scopes ?? [] };
+      const ref = {
+        instanceId: request.instance_id,
+        tenantId: spec.tenant_id,
+        scopes: refs[0]?.scopes ?? [],
+      };
       const [observation] = await provider.observe([ref], signal);
       if (observation === undefined) throw new LandlordError("invalid_query", "Nothing was observed.");
       const changes = await provider.plan(

@@ -42,7 +42,9 @@ export interface WorkflowManager {
     params: { readonly provider: string | null; readonly execution: ExecutionRef } & CallOptions,
   ): Promise<WorkflowStatus>;
 
-  createWorkflow(params: { readonly provider: string | null; readonly workflowName: string } & CallOptions): Promise<void>;
+  createWorkflow(
+    params: { readonly provider: string | null; readonly workflowName: string } & CallOptions,
+  ): Promise<void>;
   startExecution(
     params: {
       readonly provider: string | null;
@@ -81,7 +83,10 @@ export function createWorkflowManager(registry: WorkflowRegistry, defaultProvide
     });
     const status = statuses[0];
     if (status === undefined) {
-      throw new LandlordError("missing_status", `The engine gave no status for ${params.execution.executionId}.`);
+      throw new LandlordError(
+        "missing_status",
+        `The engine gave no status for ${params.execution.executionId}.`,
+      );
     }
     return status;
   };

@@ -60,16 +60,21 @@ export interface WorkflowProvider {
    * so that a late invoke finds it taken. `force` ends it without its cooperation.
    */
   stop(
-    params: { readonly execution: ExecutionRef; readonly reason: string; readonly force: boolean } & CallOptions,
+    params: {
+      readonly execution: ExecutionRef;
+      readonly reason: string;
+      readonly force: boolean;
+    } & CallOptions,
   ): Promise<Execution>;
   /** A read-only question, answered by a worker. Throws NoWorkerError when none can. */
-  query(params: { readonly method: QueryMethod; readonly request: QueryRequest } & CallOptions): Promise<Json>;
+  query(
+    params: { readonly method: QueryMethod; readonly request: QueryRequest } & CallOptions,
+  ): Promise<Json>;
   /** Creates or updates the engine's definition of the workflow, where the engine keeps one. */
   ensureWorkflow(params: { readonly workflowName: string } & CallOptions): Promise<void>;
   /** Resolves when the execution ended; null where the engine cannot push. */
   readonly watchCompletion:
-    | ((params: { readonly execution: ExecutionRef } & CallOptions) => Promise<WorkflowStatus>)
-    | null;
+    ((params: { readonly execution: ExecutionRef } & CallOptions) => Promise<WorkflowStatus>) | null;
   /** Resolves when the engine is reachable and able to take work. */
   health(params: CallOptions): Promise<void>;
   /** Releases connections. */

@@ -13,7 +13,10 @@ export function createWorkflowRegistry(providers: readonly WorkflowProvider[]): 
   const byName = new Map<string, WorkflowProvider>();
   for (const provider of providers) {
     if (byName.has(provider.name)) {
-      throw new LandlordError("duplicate_workflow_provider", `Two workflow providers are named "${provider.name}".`);
+      throw new LandlordError(
+        "duplicate_workflow_provider",
+        `Two workflow providers are named "${provider.name}".`,
+      );
     }
     byName.set(provider.name, provider);
   }

@@ -4,7 +4,15 @@ import { describe, expect, test } from "vitest";
 import { decide, type Facts, type JobReport } from "../../src/domain/decide.ts";
 import { isAllowedTransition, isSettled, statusAfterWrite } from "../../src/domain/status.ts";
 import { SUB_STATES, TENANT_STATUSES, type Operation, type Tenant } from "../../src/domain/tenant.ts";
-import { at, executionWith, NOW, operationWith, reportWith, SETTINGS, tenantWith } from "../support/tenants.ts";
+import {
+  at,
+  executionWith,
+  NOW,
+  operationWith,
+  reportWith,
+  SETTINGS,
+  tenantWith,
+} from "../support/tenants.ts";
 
 const offsetMs = fc.integer({ min: -4_000_000, max: 4_000_000 });
 const time = offsetMs.map(at);
@@ -94,10 +102,13 @@ describe("for all facts", () => {
     if (given.operation !== null) expect(decide(given, SETTINGS).kind).not.toBe("start");
   });
 
-  always("an unsettled tenant that is not paused always has something to do or a time to look again", (given) => {
-    if (isSettled(given.tenant) || given.tenant.paused) return;
-    expect(decide(given, SETTINGS).kind).not.toBe("settle");
-  });
+  always(
+    "an unsettled tenant that is not paused always has something to do or a time to look again",
+    (given) => {
+      if (isSettled(given.tenant) || given.tenant.paused) return;
+      expect(decide(given, SETTINGS).kind).not.toBe("settle");
+    },
+  );
 
   always("an engine that does not know or does not answer never ends an operation", (given) => {
     const state = given.execution?.state;
@@ -115,25 +126,38 @@ describe("for all facts", () => {
 
   always("ready means healthy, echoed, and at the present generation", (given) => {
     const decision = decide(given, SETTINGS);
-    if (decision.kind !== "finish" || decision.change.status !== "ready" || given.tenant.status === "ready") return;
+    if (decision.kind !== "finish" || decision.change.status !== "ready" || given.tenant.status === "ready")
+      return;
     const report = given.execution?.report;
-    expect(report).toMatchObject({ outcome: "succeeded", health: "healthy", generation: given.tenant.generation });
+    expect(report).toMatchObject({
+      outcome: "succeeded",
+      health: "healthy",
+      generation: given.tenant.generation,
+    });
     expect(report?.configHash).toBe(given.operation?.configHash);
     expect(decision.change.observedGeneration).toBe(given.tenant.generation);
   });
 
   always("archived and removed mean seen absent twice, at the present generation", (given) => {
     const decision = decide(given, SETTINGS);
-    const archived = decision.kind === "finish" && decision.change.status === "archived" && given.tenant.status !== "archived";
+    const archived =
+      decision.kind === "finish" &&
+      decision.change.status === "archived" &&
+      given.tenant.status !== "archived";
     if (decision.kind !== "remove" && !archived) return;
-    expect(given.execution?.report).toMatchObject({ outcome: "succeeded", health: "absent", generation: given.tenant.generation });
+    expect(given.execution?.report).toMatchObject({
+      outcome: "succeeded",
+      health: "absent",
+      generation: given.tenant.generation,
+    });
     expect(given.execution?.report?.absentObservations).toBeGreaterThanOrEqual(2);
     expect(given.tenant.intent).toBe(decision.kind === "remove" ? "deleted" : "archived");
   });
 
   always("only a rejected result fails a tenant", (given) => {
     const decision = decide(given, SETTINGS);
-    if (decision.kind !== "finish" || decision.change.status !== "failed" || given.tenant.status === "failed") return;
+    if (decision.kind !== "finish" || decision.change.status !== "failed" || given.tenant.status === "failed")
+      return;
     expect(given.execution?.report?.outcome).toBe("rejected");
   });
 
@@ -146,11 +170,33 @@ describe("for all facts", () => {
 
   always("the status machine allows every move", (given) => {
     const decision = decide(given, SETTINGS);
-    const next = decision.kind === "finish" ? decision.change.status : decision.kind === "start" ? decision.status : null;
+    const next =
+      decision.kind === "finish"
+        ? decision.change.status
+        : decision.kind === "start"
+          ? decision.status
+          : null;
     // An operation in flight belongs to a status in which one may be in flight.
-    if (next === null || ((given.tenant.status === "ready" || given.tenant.status === "archived" || given.tenant.status === "failed" || given.tenant.status === "requested") && given.operation !== null)) return;
-    if (given.operation?.kind === "delete" && given.tenant.intent === "present" && given.tenant.status !== "archiving") return;
-    expect([given.tenant.status, next, isAllowedTransition(given.tenant.status, next)]).toEqual([given.tenant.status, next, true]);
+    if (
+      next === null ||
+      ((given.tenant.status === "ready" ||
+        given.tenant.status === "archived" ||
+        given.tenant.status === "failed" ||
+        given.tenant.status === "requested") &&
+        given.operation !== null)
+    )
+      return;
+    if (
+      given.operation?.kind === "delete" &&
+      given.tenant.intent === "present" &&
+      given.tenant.status !== "archiving"
+    )
+      return;
+    expect([given.tenant.status, next, isAllowedTransition(given.tenant.status, next)]).toEqual([
+      given.tenant.status,
+      next,
+      true,
+    ]);
   });
 
   always("generations never fall", (given) => {
@@ -167,10 +213,14 @@ test("a client's write moves every status to an allowed one", () => {
     if (status === "deleting") continue;
     for (const intent of ["archived", "deleted"] as const) {
       if (status === intent) continue;
-      expect(isAllowedTransition(status, statusAfterWrite({ status, observedGeneration: 1 }, intent))).toBe(true);
+      expect(isAllowedTransition(status, statusAfterWrite({ status, observedGeneration: 1 }, intent))).toBe(
+        true,
+      );
     }
     for (const observedGeneration of [0, 1]) {
-      expect(isAllowedTransition(status, statusAfterWrite({ status, observedGeneration }, "present"))).toBe(true);
+      expect(isAllowedTransition(status, statusAfterWrite({ status, observedGeneration }, "present"))).toBe(
+        true,
+      );
     }
   }
 });

@@ -9,12 +9,16 @@ import { at, NOW, tenantWith } from "../support/tenants.ts";
 describe("backoff", () => {
   test("doubles up to its cap, within its jitter", () => {
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 10_000 }), fc.double({ min: 0, max: 0.999, noNaN: true }), (attempt, jitter) => {
-        const delayMs = backoffMs(attempt, jitter, { initialMs: 1_000, maxMs: 300_000 });
-        const ceilingMs = Math.min(1_000 * 2 ** Math.min(attempt - 1, 30), 300_000);
-        expect(delayMs).toBeGreaterThanOrEqual(ceilingMs / 2 - 1);
-        expect(delayMs).toBeLessThanOrEqual(ceilingMs);
-      }),
+      fc.property(
+        fc.integer({ min: 1, max: 10_000 }),
+        fc.double({ min: 0, max: 0.999, noNaN: true }),
+        (attempt, jitter) => {
+          const delayMs = backoffMs(attempt, jitter, { initialMs: 1_000, maxMs: 300_000 });
+          const ceilingMs = Math.min(1_000 * 2 ** Math.min(attempt - 1, 30), 300_000);
+          expect(delayMs).toBeGreaterThanOrEqual(ceilingMs / 2 - 1);
+          expect(delayMs).toBeLessThanOrEqual(ceilingMs);
+        },
+      ),
     );
   });
 });
@@ -26,7 +30,9 @@ describe("conditions", () => {
 
   test("Ready is true only when the present generation was observed", () => {
     expect(statusOf(tenantWith({ status: "ready", observedGeneration: 1 }), "Ready")).toBe("True");
-    expect(statusOf(tenantWith({ status: "ready", observedGeneration: 1, generation: 2 }), "Ready")).toBe("False");
+    expect(statusOf(tenantWith({ status: "ready", observedGeneration: 1, generation: 2 }), "Ready")).toBe(
+      "False",
+    );
     expect(statusOf(tenantWith({ status: "updating", observedGeneration: 1 }), "Ready")).toBe("False");
   });
 
@@ -34,7 +40,9 @@ describe("conditions", () => {
     const late = { generationAt: at(-60_000) };
     expect(statusOf(tenantWith(late), "Stalled")).toBe("True");
     expect(statusOf(tenantWith({ generationAt: at(-59_999) }), "Stalled")).toBe("False");
-    expect(statusOf(tenantWith({ ...late, status: "ready", observedGeneration: 1 }), "Stalled")).toBe("False");
+    expect(statusOf(tenantWith({ ...late, status: "ready", observedGeneration: 1 }), "Stalled")).toBe(
+      "False",
+    );
   });
 
   test("since moves only with the status", () => {
@@ -42,7 +50,11 @@ describe("conditions", () => {
     const second = deriveConditions(tenantWith({ conditions: first, status: "provisioning" }), NOW, settings);
     const ready = second.find((condition) => condition.type === "Ready");
     expect(ready).toMatchObject({ status: "False", reason: "provisioning", since: at(-10_000) });
-    const done = deriveConditions(tenantWith({ conditions: second, status: "ready", observedGeneration: 1 }), NOW, settings);
+    const done = deriveConditions(
+      tenantWith({ conditions: second, status: "ready", observedGeneration: 1 }),
+      NOW,
+      settings,
+    );
     expect(done.find((condition) => condition.type === "Ready")?.since).toEqual(NOW);
   });
 });
@@ -56,6 +68,8 @@ describe("redaction in a write", () => {
 
   test("a marker with nothing behind it is named", () => {
     expect(restoreRedacted({ env: { "A/B": REDACTED } }, stored).unknown).toEqual([{ pointer: "/env/A~1B" }]);
-    expect(restoreRedacted({ env: { URL: `postgres://other:${REDACTED}@h/d` } }, stored).unknown).toHaveLength(1);
+    expect(
+      restoreRedacted({ env: { URL: `postgres://other:${REDACTED}@h/d` } }, stored).unknown,
+    ).toHaveLength(1);
   });
 });

@@ -1,6 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { canonicalJson, configHash, mergePatch, withDefaults, type Json, type JsonObject } from "../../src/domain/json.ts";
+import {
+  canonicalJson,
+  configHash,
+  mergePatch,
+  withDefaults,
+  type Json,
+  type JsonObject,
+} from "../../src/domain/json.ts";
 
 const jsonObjects = fc.dictionary(fc.string(), fc.jsonValue()) as fc.Arbitrary<JsonObject>;
 
@@ -34,7 +41,11 @@ const EXAMPLES: readonly (readonly [Json, Json, Json])[] = [
   [{ a: "c" }, { a: ["b"] }, { a: ["b"] }],
   [{ a: { b: "c" } }, { a: { b: "d", c: null } }, { a: { b: "d" } }],
   [{ a: [{ b: "c" }] }, { a: [1] }, { a: [1] }],
-  [["a", "b"], ["c", "d"], ["c", "d"]],
+  [
+    ["a", "b"],
+    ["c", "d"],
+    ["c", "d"],
+  ],
   [{ a: "b" }, ["c"], ["c"]],
   [{ a: "foo" }, null, null],
   [{ a: "foo" }, "bar", "bar"],
@@ -65,7 +76,12 @@ describe("merge patch", () => {
 });
 
 test("defaults fill what is missing, at every depth, and never win", () => {
-  expect(withDefaults({ a: { x: 1 }, list: [1], off: null }, { a: { x: 0, y: 2 }, b: 3, list: [9, 9], off: { z: 1 } })).toEqual({
+  expect(
+    withDefaults(
+      { a: { x: 1 }, list: [1], off: null },
+      { a: { x: 0, y: 2 }, b: 3, list: [9, 9], off: { z: 1 } },
+    ),
+  ).toEqual({
     a: { x: 1, y: 2 },
     b: 3,
     list: [1],

@@ -34,7 +34,11 @@ export function apiOf(url: string): Api {
     });
     const text = await response.text();
     const json = (response.headers.get("content-type") ?? "").includes("json") && text !== "";
-    return { status: response.status, headers: response.headers, body: (json ? JSON.parse(text) : text) as Body };
+    return {
+      status: response.status,
+      headers: response.headers,
+      body: (json ? JSON.parse(text) : text) as Body,
+    };
   };
   const tenant = async (id: string): Promise<TenantBody | null> => {
     const answer = await call<TenantBody>("GET", `/v1/tenants/${id}`);

@@ -14,13 +14,21 @@ declare module "vitest" {
   }
 }
 
-const quiet = { info: () => undefined, warn: (fields: object, message: string) => console.warn(message, fields) };
+const quiet = {
+  info: () => undefined,
+  warn: (fields: object, message: string) => console.warn(message, fields),
+};
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const dataDir = await mkdtemp(join(tmpdir(), "landlord-test-"));
   await chmod(dataDir, 0o755);
   const [postgres, restate] = await Promise.all([
-    startEmbeddedPostgres({ dataDir: join(dataDir, "postgres"), port: null, logFile: join(dataDir, "postgres.log"), log: quiet }),
+    startEmbeddedPostgres({
+      dataDir: join(dataDir, "postgres"),
+      port: null,
+      logFile: join(dataDir, "postgres.log"),
+      log: quiet,
+    }),
     startEmbeddedRestate({
       dataDir: join(dataDir, "restate"),
       ports: null,

@@ -1,5 +1,11 @@
 /** An HTTP proxy that can hold back answers, hold back requests, or demand a token. */
-import { createServer, request as httpRequest, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import {
+  createServer,
+  request as httpRequest,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from "node:http";
 import type { AddressInfo } from "node:net";
 
 export interface HoldingProxy {
@@ -48,7 +54,13 @@ export async function startHoldingProxy(target: string): Promise<HoldingProxy> {
     }
     const holdAnswer = answerFilter?.(path, text) ?? false;
     const forwarded = httpRequest(
-      { hostname, port, path, method: incoming.method, headers: { ...incoming.headers, host: `${hostname}:${port}` } },
+      {
+        hostname,
+        port,
+        path,
+        method: incoming.method,
+        headers: { ...incoming.headers, host: `${hostname}:${port}` },
+      },
       (answer) => {
         if (holdAnswer) {
           answer.resume();

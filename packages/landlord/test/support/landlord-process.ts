@@ -49,7 +49,12 @@ export async function startLandlord(
 export function spawnLandlord(
   command: "serve" | "worker",
   settings: Readonly<Record<string, unknown>>,
-): { readonly child: ChildProcess; readonly ready: Promise<string>; log(): string; readonly exited: Promise<number | null> } {
+): {
+  readonly child: ChildProcess;
+  readonly ready: Promise<string>;
+  log(): string;
+  readonly exited: Promise<number | null>;
+} {
   const env = Object.fromEntries(
     Object.entries(settings).map(([key, value]) => [
       `LANDLORD_${key.toUpperCase().replaceAll(".", "__")}`,

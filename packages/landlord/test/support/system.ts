@@ -22,11 +22,13 @@ export function flagsOf(settings: Readonly<Record<string, unknown>>): FlagSettin
 }
 
 export function serverConfig(settings: Readonly<Record<string, unknown>>): Config {
-  return loadConfig({ role: "server", computeSchemas: schemas, env: {}, cwd: "/", flags: flagsOf(settings) }).config;
+  return loadConfig({ role: "server", computeSchemas: schemas, env: {}, cwd: "/", flags: flagsOf(settings) })
+    .config;
 }
 
 export function workerConfig(settings: Readonly<Record<string, unknown>>): WorkerConfig {
-  return loadConfig({ role: "worker", computeSchemas: schemas, env: {}, cwd: "/", flags: flagsOf(settings) }).config;
+  return loadConfig({ role: "worker", computeSchemas: schemas, env: {}, cwd: "/", flags: flagsOf(settings) })
+    .config;
 }
 
 /** Settings that make tests quick: short intervals, free ports, and a namespace of their own. */
@@ -63,7 +65,10 @@ export function randomNamespace(): string {
 
 /** Everything real, on free ports. Stop it in afterAll. */
 export async function startTestSystem(options: TestSystemOptions = {}): Promise<TestSystem> {
-  const [database, dataDir] = await Promise.all([createTestDatabase(), mkdtemp(join(tmpdir(), "landlord-system-"))]);
+  const [database, dataDir] = await Promise.all([
+    createTestDatabase(),
+    mkdtemp(join(tmpdir(), "landlord-system-")),
+  ]);
   const namespace = randomNamespace();
   const common = testSettings(dataDir, namespace);
   const stops: (() => Promise<void>)[] = [];

@@ -1,7 +1,14 @@
 /** Tenants' configurations for the process provider. */
 
 /** Answers every request with `text` once `startMs` have passed. */
-export function webServer(text: string, options: { readonly startMs?: number; readonly ignoreTerm?: boolean; readonly stopGraceSeconds?: number } = {}): Record<string, unknown> {
+export function webServer(
+  text: string,
+  options: {
+    readonly startMs?: number;
+    readonly ignoreTerm?: boolean;
+    readonly stopGraceSeconds?: number;
+  } = {},
+): Record<string, unknown> {
   const script = [
     options.ignoreTerm ? "process.on('SIGTERM', () => {});" : "",
     `setTimeout(() => require('http').createServer((_, r) => r.end(${JSON.stringify(text)})).listen(process.env.PORT, '127.0.0.1'), ${options.startMs ?? 0});`,

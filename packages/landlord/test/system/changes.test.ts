@@ -17,7 +17,11 @@ beforeAll(async () => {
 afterAll(() => system.stop());
 
 async function create(name: string, config: Record<string, unknown>): Promise<string> {
-  const answer = await api.call<TenantBody>("POST", "/v1/tenants", { name, compute_provider: "process", compute_config: config });
+  const answer = await api.call<TenantBody>("POST", "/v1/tenants", {
+    name,
+    compute_provider: "process",
+    compute_config: config,
+  });
   expect(answer.status).toBe(201);
   return answer.body.id;
 }
@@ -41,7 +45,10 @@ test("ten updates sent while provisioning end in the last one, without ten execu
   expect(ready.observed_generation).toBe(11);
   expect(await (await fetch(ready.endpoints[0]?.url ?? "")).text()).toBe("text 10");
   expect(watch.stop()).toEqual([]);
-  const operations = await api.call<{ operations: { outcome: string }[] }>("GET", `/v1/tenants/${id}/operations`);
+  const operations = await api.call<{ operations: { outcome: string }[] }>(
+    "GET",
+    `/v1/tenants/${id}/operations`,
+  );
   expect(operations.body.operations.length).toBeLessThanOrEqual(4);
   expect(takeCensus(new Set([id])).leaders.get(id)).toHaveLength(1);
 });
@@ -52,7 +59,10 @@ test("a delete sent while provisioning wins, and leaves nothing", async () => {
   expect((await api.call("DELETE", `/v1/tenants/${id}`)).status).toBe(202);
   await api.waitGone(id);
   expect(takeCensus(new Set([id])).leaders.size).toBe(0);
-  const history = await api.call<{ transitions: { to_status: string | null }[] }>("GET", `/v1/tenants/${id}/history`);
+  const history = await api.call<{ transitions: { to_status: string | null }[] }>(
+    "GET",
+    `/v1/tenants/${id}/history`,
+  );
   expect(history.body.transitions.map((transition) => transition.to_status)).not.toContain("ready");
 });
 
@@ -65,8 +75,13 @@ test("a delete sent before anything was started wins too", async () => {
   const second = await create("deleted-at-once", webServer("y"));
   expect(second).not.toBe(id);
   await api.waitFor(second, "ready");
-  const history = await api.call<{ transitions: { tenant_id: string }[] }>("GET", "/v1/tenants/deleted-at-once/history");
-  expect(new Set(history.body.transitions.map((transition) => transition.tenant_id))).toEqual(new Set([id, second]));
+  const history = await api.call<{ transitions: { tenant_id: string }[] }>(
+    "GET",
+    "/v1/tenants/deleted-at-once/history",
+  );
+  expect(new Set(history.body.transitions.map((transition) => transition.tenant_id))).toEqual(
+    new Set([id, second]),
+  );
 });
 
 test("a bad command that is being retried says so, and the next PUT repairs it", async () => {
@@ -74,13 +89,18 @@ test("a bad command that is being retried says so, and the next PUT repairs it",
   const retrying = await eventually(
     async () => {
       const tenant = await api.tenant(id);
-      return tenant?.workflow_sub_state === "backing-off" && (tenant.workflow_retry_count ?? 0) >= 1 && tenant;
+      return (
+        tenant?.workflow_sub_state === "backing-off" && (tenant.workflow_retry_count ?? 0) >= 1 && tenant
+      );
     },
     { what: "retries are visible" },
   );
   expect(retrying.status).toBe("provisioning");
   expect(retrying.workflow_error_message).toContain("/nonexistent/program");
-  const filtered = await api.call<{ tenants: TenantBody[] }>("GET", "/v1/tenants?workflow_sub_state=backing-off&min_retry_count=1");
+  const filtered = await api.call<{ tenants: TenantBody[] }>(
+    "GET",
+    "/v1/tenants?workflow_sub_state=backing-off&min_retry_count=1",
+  );
   expect(filtered.body.tenants.map((tenant) => tenant.id)).toContain(id);
 
   await api.call("PUT", `/v1/tenants/${id}`, { compute_config: webServer("mended") });
@@ -92,7 +112,9 @@ test("a bad command that is being retried says so, and the next PUT repairs it",
 
 test("a workload that never gets healthy is replaced by the next PUT without waiting for its deadline", async () => {
   const id = await create("never-healthy", webServer("x", { startMs: 60_000 }));
-  await eventually(async () => (await api.tenant(id))?.workflow_sub_state === "waiting", { what: "it only waits" });
+  await eventually(async () => (await api.tenant(id))?.workflow_sub_state === "waiting", {
+    what: "it only waits",
+  });
   await api.call("PUT", `/v1/tenants/${id}`, { compute_config: webServer("healthy") });
   const ready = await api.waitFor(id, "ready", 15_000);
   expect(ready.observed_generation).toBe(2);

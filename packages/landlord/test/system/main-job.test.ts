@@ -50,7 +50,10 @@ test("a tenant is created, served, changed, archived and deleted", async () => {
 
   expect((await api.call("DELETE", "/v1/tenants/main-job")).status).toBe(202);
   await api.waitGone("main-job");
-  const history = await api.call<{ transitions: { to_status: string | null }[] }>("GET", `/v1/tenants/main-job/history`);
+  const history = await api.call<{ transitions: { to_status: string | null }[] }>(
+    "GET",
+    `/v1/tenants/main-job/history`,
+  );
   expect(history.body.transitions.map((transition) => transition.to_status).reverse()).toEqual([
     "requested",
     "provisioning",

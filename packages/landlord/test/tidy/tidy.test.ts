@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
+import { tidyLockfile } from "../../../../scripts/lockfile.ts";
 import { tidyProblems } from "../../../../scripts/tidy-checkout.ts";
-import { tidyLockfile, tidyText, tidyTypeScript } from "../../../../scripts/tidy.ts";
+import { tidyText, tidyTypeScript } from "../../../../scripts/tidy.ts";
 
 const source = (text: string, path = "packages/landlord/src/domain/a.ts") => tidyTypeScript({ path, text });
 const inTest = (text: string) => source(text, "packages/landlord/test/a.test.ts");
@@ -76,5 +77,19 @@ describe("the lockfile", () => {
     const lock = (resolved: string) => JSON.stringify({ packages: { "node_modules/a": { resolved } } });
     expect(tidyLockfile(lock("packages/client"))).toEqual([]);
     expect(tidyLockfile(lock("https://registry.example/a.tgz"))).toHaveLength(1);
+  });
+
+  it("has an entry for every platform", () => {
+    const lock = (...paths: readonly string[]) =>
+      JSON.stringify({
+        packages: {
+          "node_modules/a/node_modules/b": { optionalDependencies: { c: "1" } },
+          ...Object.fromEntries(paths.map((path) => [path, {}])),
+        },
+      });
+    expect(tidyLockfile(lock())[0]).toContain("c, which node_modules/a/node_modules/b may need");
+    expect(tidyLockfile(lock("node_modules/c"))).toEqual([]);
+    expect(tidyLockfile(lock("node_modules/a/node_modules/c"))).toEqual([]);
+    expect(tidyLockfile(lock("node_modules/other/node_modules/c"))).toHaveLength(1);
   });
 });

@@ -6,7 +6,7 @@ import { type JsonObject, withDefaults } from "../../domain/json.ts";
 export const PROCESS_PROVIDER_NAME = "process";
 
 /** The name of a port that the tenant gave none. */
-export const DEFAULT_PORT_NAME = "default";
+const DEFAULT_PORT_NAME = "default";
 const MAX_PORTS = 16;
 const MAX_ARGUMENTS = 256;
 const MAX_ENV_ENTRIES = 256;
@@ -144,7 +144,6 @@ export function resolveEngineConfig(engineConfig: JsonObject) {
     logLimitBytes: parsed.log_limit_bytes ?? 10_485_760,
   };
 }
-export type ProcessEngineConfig = ReturnType<typeof resolveEngineConfig>;
 
 export interface HealthCheck {
   readonly type: "http" | "tcp" | "exec" | "none";

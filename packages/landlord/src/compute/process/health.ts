@@ -10,7 +10,7 @@ import { type HealthCheck, healthCheckOf, type ProcessConfig } from "./descripti
 import type { LaunchRecord, LaunchState } from "./tenant-files.ts";
 
 /** Without a check, a workload counts as healthy once it lived this long: one that fails at once never does. */
-export const SETTLE_WITHOUT_CHECK_MS = 300;
+const SETTLE_WITHOUT_CHECK_MS = 300;
 
 const HEADERS_LIMIT_BYTES = 16_384;
 

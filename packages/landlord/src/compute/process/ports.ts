@@ -31,11 +31,11 @@ let lastTurn: Promise<unknown> = Promise.resolve();
 
 async function withPortLock<T>(pool: PortPool, work: () => Promise<T>): Promise<T> {
   const turn = lastTurn.then(async () => {
-    const release = await takeLock(join(pool.dataDir, "ports.lock"));
+    const unlock = await takeLock(join(pool.dataDir, "ports.lock"));
     try {
       return await work();
     } finally {
-      await release();
+      await unlock();
     }
   });
   lastTurn = turn.catch(() => undefined);

@@ -32,7 +32,9 @@ export function registerComputeRoutes(app: App, { catalog }: HttpDependencies): 
       const { provider } = request.query;
       const engine = catalog.get(provider);
       if (engine === null) {
-        throw new HttpError(400, "unknown_compute_provider", `There is no compute provider "${provider}". ${choices()}`);
+        throw new HttpError(400, "unknown_compute_provider", `There is no compute provider "${provider}". ${choices()}`, [
+          `/provider: ${choices()}`,
+        ]);
       }
       const { configSchema, configDefaults } = engine.description;
       return Promise.resolve({

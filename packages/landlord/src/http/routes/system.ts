@@ -37,7 +37,9 @@ export function registerSystemRoutes(app: App, dependencies: HttpDependencies): 
     },
     async (_request, reply) => {
       const results = await dependencies.readiness();
-      const checks = Object.fromEntries(Object.entries(results).map(([name, problem]) => [name, problem ?? "ok"]));
+      const checks = Object.fromEntries(
+        Object.entries(results).map(([name, problem]) => [name, problem ?? "ok"]),
+      );
       const failed = DECISIVE_CHECKS.filter((name) => (results[name] ?? null) !== null);
       const time = new Date().toISOString();
       if (failed.length === 0) return reply.status(200).send({ status: "ready", checks, time });
@@ -75,7 +77,10 @@ export function registerSystemRoutes(app: App, dependencies: HttpDependencies): 
   app.get("/v1/docs", document, (_request, reply) =>
     reply
       .type("text/html; charset=utf-8")
-      .header("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'")
+      .header(
+        "content-security-policy",
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'",
+      )
       .send(DOCS_PAGE),
   );
 }

@@ -19,7 +19,8 @@ const NAME_WIDTH = 12;
 export function createAnnouncer(output: { write(text: string): unknown }): Announcer {
   const startedMs = performance.now();
   const say = (text: string): void => void output.write(`${text}\n`);
-  const line = (mark: string, name: string, text: string): void => say(`  ${mark} ${name.padEnd(NAME_WIDTH)} ${text}`);
+  const line = (mark: string, name: string, text: string): void =>
+    say(`  ${mark} ${name.padEnd(NAME_WIDTH)} ${text}`);
   say("Starting Landlord …");
   return {
     async starting(name, started, where) {

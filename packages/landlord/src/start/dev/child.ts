@@ -38,14 +38,20 @@ export function keepRunning(options: ChildOptions): ManagedChild {
   let delayMs = RESTART_FIRST_MS;
   let settleReady: { resolve(): void; reject(error: Error): void } | null = null;
   const ready = new Promise<void>((resolve, reject) => (settleReady = { resolve, reject }));
-  const readyTimer = setTimeout(() => void failStart(`did not become ready within ${READY_TIMEOUT_MS / 1_000} s`), READY_TIMEOUT_MS);
+  const readyTimer = setTimeout(
+    () => void failStart(`did not become ready within ${READY_TIMEOUT_MS / 1_000} s`),
+    READY_TIMEOUT_MS,
+  );
   const logTimer = setInterval(() => void boundLog(options.logFile), LOG_CHECK_MS);
   logTimer.unref();
 
   async function failStart(reason: string): Promise<void> {
     const tail = await logTail(options.logFile);
     settleReady?.reject(
-      new LandlordError("start_failed", `The ${options.name} ${reason}. The end of ${options.logFile}:\n${tail}`),
+      new LandlordError(
+        "start_failed",
+        `The ${options.name} ${reason}. The end of ${options.logFile}:\n${tail}`,
+      ),
     );
     settleReady = null;
   }

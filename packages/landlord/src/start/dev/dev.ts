@@ -32,7 +32,9 @@ export async function runDevelopment(
   const { asked } = untilAskedToStop(logger);
   const announcer = createAnnouncer(process.stderr);
   const folder = await openDevFolder(config.data_dir);
-  const stops: { readonly name: string; run(): Promise<void> }[] = [{ name: "unlock", run: () => folder.unlock() }];
+  const stops: { readonly name: string; run(): Promise<void> }[] = [
+    { name: "unlock", run: () => folder.unlock() },
+  ];
   const stopAll = (): Promise<void> => stopInPhases([...stops].reverse(), logger);
   try {
     const started = startParts(loaded, options, folder, announcer, stops);
@@ -86,7 +88,9 @@ async function startParts(
     ...ownVariables((name) => !name.startsWith(variableOf("database"))),
     [variableOf("worker.api_url")]: apiUrl,
     [variableOf("workflow.restate.worker_listen_port")]: String(ports.worker),
-    [variableOf("workflow.restate.worker_identity_keys")]: JSON.stringify(engine.embedded ? [identity.publicKey] : []),
+    [variableOf("workflow.restate.worker_identity_keys")]: JSON.stringify(
+      engine.embedded ? [identity.publicKey] : [],
+    ),
   });
   await Promise.all([
     announcer.starting("server", server.ready, () => apiUrl),
@@ -149,7 +153,11 @@ async function startEngine(
     partEvents("Restate", announcer),
   );
   stops.push({ name: "restate", run: () => part.stop() });
-  const started = await announcer.starting("Restate", part.first, (restateServer) => restateServer.ingressUrl);
+  const started = await announcer.starting(
+    "Restate",
+    part.first,
+    (restateServer) => restateServer.ingressUrl,
+  );
   return { ingressUrl: started.ingressUrl, adminUrl: started.adminUrl, embedded: true };
 }
 
@@ -192,7 +200,11 @@ function commandLineOf(options: RunOptions, command: string): string[] {
   return [...file, ...flags];
 }
 
-function sharedEnvironment(config: Config, folder: DevFolder, engine: EngineAddresses): Record<string, string> {
+function sharedEnvironment(
+  config: Config,
+  folder: DevFolder,
+  engine: EngineAddresses,
+): Record<string, string> {
   const user = environment();
   const passed = Object.fromEntries(
     PASSED_ON.flatMap((name) => (user[name] === undefined ? [] : [[name, user[name]]])),
@@ -212,13 +224,21 @@ function ownVariables(wanted: (name: string) => boolean): Record<string, string>
   return Object.fromEntries(
     Object.entries(environment()).filter(
       (entry): entry is [string, string] =>
-        entry[0].startsWith("LANDLORD_") && entry[1] !== undefined && wanted(entry[0]) && !DECIDED.has(entry[0]),
+        entry[0].startsWith("LANDLORD_") &&
+        entry[1] !== undefined &&
+        wanted(entry[0]) &&
+        !DECIDED.has(entry[0]),
     ),
   );
 }
 
 const DECIDED = new Set(
-  ["data_dir", "http.port", "workflow.restate.endpoint", "workflow.restate.admin_endpoint", "log.level", "log.format"].map(
-    variableOf,
-  ),
+  [
+    "data_dir",
+    "http.port",
+    "workflow.restate.endpoint",
+    "workflow.restate.admin_endpoint",
+    "log.level",
+    "log.format",
+  ].map(variableOf),
 );

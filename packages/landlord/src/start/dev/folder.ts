@@ -54,7 +54,10 @@ async function lock(lockFile: string, path: string): Promise<void> {
       }
       await rm(lockFile, { force: true });
     }
-    throw new LandlordError("folder_in_use", `${path} could not be locked; is another \`landlord dev\` starting?`);
+    throw new LandlordError(
+      "folder_in_use",
+      `${path} could not be locked; is another \`landlord dev\` starting?`,
+    );
   } finally {
     await rm(draft, { force: true });
   }

@@ -21,7 +21,10 @@ export interface ServedPart<Started> {
 const RESTART_FIRST_MS = 100;
 const RESTART_LONGEST_MS = 5_000;
 
-export function keepServing<Started extends Part>(start: () => Promise<Started>, events: PartEvents): ServedPart<Started> {
+export function keepServing<Started extends Part>(
+  start: () => Promise<Started>,
+  events: PartEvents,
+): ServedPart<Started> {
   let stopping = false;
   let current: Promise<Started>;
   let timer: NodeJS.Timeout | null = null;

@@ -2,7 +2,17 @@
 import { Kysely, PostgresDialect, type ColumnType, type Generated } from "kysely";
 import pg from "pg";
 import type { JsonObject } from "../../domain/json.ts";
-import type { Condition, Endpoint, ErrorRecord, Health, Intent, OperationKind, StopPhase, SubState, TenantStatus } from "../../domain/tenant.ts";
+import type {
+  Condition,
+  Endpoint,
+  ErrorRecord,
+  Health,
+  Intent,
+  OperationKind,
+  StopPhase,
+  SubState,
+  TenantStatus,
+} from "../../domain/tenant.ts";
 import type { OperationOutcome } from "../../domain/decide.ts";
 import { LandlordError, messageOf } from "../../domain/errors.ts";
 import { StoreUnavailableError } from "../store.ts";
@@ -99,7 +109,13 @@ export interface Database {
   instance: { id: string };
   tenants: TenantsTable;
   operations: OperationsTable;
-  operation_events: { id: Generated<number>; operation_id: string; phase: string; message: string; at: Timestamp };
+  operation_events: {
+    id: Generated<number>;
+    operation_id: string;
+    phase: string;
+    message: string;
+    at: Timestamp;
+  };
   transitions: TransitionsTable;
   tombstones: {
     tenant_id: string;
@@ -141,7 +157,11 @@ export function openPool(settings: ConnectionSettings, onIdleError: (error: Erro
     types: {
       // Counters stay far below 2^53.
       getTypeParser: ((oid: number, format: "text") =>
-        oid === INT8_OID ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
+        oid === INT8_OID
+          ? Number
+          : (pg.types.getTypeParser(oid, format) as (
+              text: string,
+            ) => unknown)) as typeof pg.types.getTypeParser,
     },
   });
   // Without a listener, an idle connection that the server closes would end the process.
@@ -154,21 +174,31 @@ export function openKysely(pool: pg.Pool): Kysely<Database> {
 }
 
 /** The error's SQLSTATE (PostgreSQL manual, appendix A), or its Node code, or null. */
-export function errorCode(error: unknown): string | null {
+function errorCode(error: unknown): string | null {
   return typeof error === "object" && error !== null && "code" in error && typeof error.code === "string"
     ? error.code
     : null;
 }
 
-export const UNIQUE_VIOLATION = "23505";
+const UNIQUE_VIOLATION = "23505";
 
 /** The name of the violated constraint, or null. */
 export function violatedConstraint(error: unknown): string | null {
   if (errorCode(error) !== UNIQUE_VIOLATION) return null;
-  return typeof error === "object" && error !== null && "constraint" in error ? String(error.constraint) : null;
+  return typeof error === "object" && error !== null && "constraint" in error
+    ? String(error.constraint)
+    : null;
 }
 
-const NETWORK_CODES = new Set(["ECONNREFUSED", "ECONNRESET", "ENOTFOUND", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "EAI_AGAIN"]);
+const NETWORK_CODES = new Set([
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "ENOTFOUND",
+  "EPIPE",
+  "ETIMEDOUT",
+  "EHOSTUNREACH",
+  "EAI_AGAIN",
+]);
 const NETWORK_MESSAGES = [
   "Connection terminated",
   "timeout exceeded when trying to connect",

@@ -21,7 +21,11 @@ export function startEventListener(url: string, onEvent: () => void, logger: Log
   let timer: NodeJS.Timeout | null = null;
 
   async function connect(): Promise<void> {
-    const connecting = new pg.Client({ connectionString: url, application_name: "landlord-listen", keepAlive: true });
+    const connecting = new pg.Client({
+      connectionString: url,
+      application_name: "landlord-listen",
+      keepAlive: true,
+    });
     client = connecting;
     connecting.on("error", () => undefined);
     connecting.on("end", () => {

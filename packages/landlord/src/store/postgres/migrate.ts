@@ -15,7 +15,7 @@ export interface MigrationReport {
 }
 
 /** The version that a migration's name starts with; 0 for none. */
-export function versionOf(name: string): number {
+function versionOf(name: string): number {
   return Number.parseInt(name, 10) || 0;
 }
 
@@ -57,17 +57,24 @@ export async function migrate(
     );
   }
   // Kysely's migrator takes an advisory lock: replicas that start together wait for the first.
-  const migrator = new Migrator({ db, provider: { getMigrations: () => Promise.resolve({ ...migrations }) } });
+  const migrator = new Migrator({
+    db,
+    provider: { getMigrations: () => Promise.resolve({ ...migrations }) },
+  });
   const { error, results } = await migrator.migrateToLatest();
   if (error !== undefined) {
     // A newer binary may have migrated while this one waited for the lock.
     const now = Math.max(0, ...(await appliedMigrations(db)).map(versionOf));
     if (now > own) return migrate(db, { ...options, apply: false });
     const failed = results?.find((result) => result.status === "Error")?.migrationName ?? "unknown";
-    throw new LandlordError("migration_failed", `Migration ${failed} failed and was rolled back.`, { cause: error });
+    throw new LandlordError("migration_failed", `Migration ${failed} failed and was rolled back.`, {
+      cause: error,
+    });
   }
   return {
-    applied: (results ?? []).filter((result) => result.status === "Success").map((result) => result.migrationName),
+    applied: (results ?? [])
+      .filter((result) => result.status === "Success")
+      .map((result) => result.migrationName),
     schemaVersion: own,
   };
 }

@@ -28,7 +28,10 @@ export async function openPostgresStore(
     await guarded(() => migrate(db, { apply: settings.autoMigrate }));
     const instance = await guarded(() => db.selectFrom("instance").select("id").executeTakeFirst());
     if (instance === undefined) {
-      throw new LandlordError("instance_missing", "The table `instance` is empty: restore the database from a backup.");
+      throw new LandlordError(
+        "instance_missing",
+        "The table `instance` is empty: restore the database from a backup.",
+      );
     }
     return {
       ...createTenantStore(db),

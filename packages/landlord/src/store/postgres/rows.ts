@@ -59,7 +59,9 @@ export function toTenant(row: TenantRow): Tenant {
 }
 
 /** The columns of a tenant as a JSON object for `jsonb_populate_record`; times as RFC 3339. */
-export function fromTenant(tenant: Omit<Tenant, "createdAt" | "updatedAt" | "generationAt">): Record<string, unknown> {
+export function fromTenant(
+  tenant: Omit<Tenant, "createdAt" | "updatedAt" | "generationAt">,
+): Record<string, unknown> {
   return {
     id: tenant.id,
     name: tenant.name,

@@ -2,9 +2,23 @@
 import { sql, type Kysely, type Selectable, type SelectQueryBuilder } from "kysely";
 import type { Tenant } from "../../domain/tenant.ts";
 import { LANES } from "../../domain/tenant.ts";
-import type { CreateOutcome, CreateTenant, TenantFilter, TenantStore, WriteOutcome, WriteTenant } from "../store.ts";
+import type {
+  CreateOutcome,
+  CreateTenant,
+  TenantFilter,
+  TenantStore,
+  WriteOutcome,
+  WriteTenant,
+} from "../store.ts";
 import { guarded, violatedConstraint, type BreakersTable, type Database } from "./database.ts";
-import { fromTenant, toOperationRecord, toStoredTenant, toTenant, toTransition, type TenantRow } from "./rows.ts";
+import {
+  fromTenant,
+  toOperationRecord,
+  toStoredTenant,
+  toTenant,
+  toTransition,
+  type TenantRow,
+} from "./rows.ts";
 
 const UUID_PATTERN = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 /** Kept of a worker's hints for each operation. */
@@ -176,7 +190,9 @@ class KeyUsed extends Error {}
 async function writeTenant(db: Kysely<Database>, params: WriteTenant): Promise<WriteOutcome> {
   const { tenant, transition, actor } = params;
   const record = JSON.stringify(fromTenant(tenant));
-  const assignments = sql.join(CLIENT_COLUMNS.map((column) => sql`${sql.ref(column)} = r.${sql.ref(column)}`));
+  const assignments = sql.join(
+    CLIENT_COLUMNS.map((column) => sql`${sql.ref(column)} = r.${sql.ref(column)}`),
+  );
   const generationAt = params.generationRaised ? sql`now()` : sql`t.generation_at`;
   try {
     // tenant_work is locked before tenants, as everywhere: the other order deadlocks with a claim.
@@ -222,19 +238,14 @@ async function listTenants(
   let query = db.selectFrom("tenants");
   if (filter.statuses !== null) query = query.where("status", "in", [...filter.statuses]);
   if (!filter.includeArchived) query = query.where("status", "!=", "archived");
-  if (filter.workflowSubState !== null) query = query.where("workflow_sub_state", "=", filter.workflowSubState);
+  if (filter.workflowSubState !== null)
+    query = query.where("workflow_sub_state", "=", filter.workflowSubState);
   if (filter.hasWorkflowError !== null) {
     query = query.where("last_error", filter.hasWorkflowError ? "is not" : "is", null);
   }
   if (filter.minRetryCount !== null) query = query.where("workflow_retry_count", ">=", filter.minRetryCount);
   const [rows, count] = await Promise.all([
-    query
-      .selectAll()
-      .orderBy("created_at")
-      .orderBy("id")
-      .limit(filter.limit)
-      .offset(filter.offset)
-      .execute(),
+    query.selectAll().orderBy("created_at").orderBy("id").limit(filter.limit).offset(filter.offset).execute(),
     query.select(sql<number>`count(*)`.as("total")).executeTakeFirstOrThrow(),
   ]);
   return { tenants: rows.map(toTenant), total: count.total };

@@ -1,11 +1,17 @@
 /** The reconciler's side of the store: leases, fenced commits, breakers, the sequencer. */
 import { sql, type Kysely } from "kysely";
 import { LANES } from "../../domain/tenant.ts";
-import type { JsonObject } from "../../domain/json.ts";
 import type { Claim, ClaimLimits, Commit, CommitOutcome, WorkStore } from "../store.ts";
 import { guarded, isUnavailable, type Database } from "./database.ts";
 import { listBreakers } from "./tenant-store.ts";
-import { fromTenant, toDate, toOperation, toStoredTenant, type OperationRow, type TenantRow } from "./rows.ts";
+import {
+  fromTenant,
+  toDate,
+  toOperation,
+  toStoredTenant,
+  type OperationRow,
+  type TenantRow,
+} from "./rows.ts";
 
 /** The channel on which other servers hear that transitions were committed. */
 export const EVENTS_CHANNEL = "landlord_events";
@@ -71,7 +77,12 @@ export function createWorkStore(db: Kysely<Database>, instanceId: string): WorkS
     collectGarbage: ({ historyRetentionMs }) => guarded(() => collectGarbage(db, historyRetentionMs)),
     listTombstones: ({ limit }) =>
       guarded(async () => {
-        const rows = await db.selectFrom("tombstones").selectAll().orderBy("expires_at").limit(limit).execute();
+        const rows = await db
+          .selectFrom("tombstones")
+          .selectAll()
+          .orderBy("expires_at")
+          .limit(limit)
+          .execute();
         return rows.map((row) => ({
           tenantId: row.tenant_id,
           name: row.name,
@@ -129,13 +140,16 @@ async function claimDue(
     wakeSeq: row.wake_seq,
     stored: toStoredTenant(row.tenant),
     operation: row.operation === null ? null : toOperation(row.operation),
-    request: row.operation === null ? null : (row.operation.request as JsonObject | null),
+    request: row.operation === null ? null : row.operation.request,
     now: toDate(row.now),
   }));
 }
 
 /** A batch in one statement; if the database refuses it, one by one, so that a bad row stands alone. */
-async function commitAll(db: Kysely<Database>, commits: readonly Commit[]): Promise<readonly CommitOutcome[]> {
+async function commitAll(
+  db: Kysely<Database>,
+  commits: readonly Commit[],
+): Promise<readonly CommitOutcome[]> {
   if (commits.length === 0) return [];
   try {
     return await commitBatch(db, commits);
@@ -209,9 +223,14 @@ function commitRecord(commit: Commit): Record<string, unknown> {
  * nobody wrote since the claim. Everything else joins them. Where `held` had to wait for a client's write, the
  * re-check of the locked row sees that write and leaves the tenant out of `current`.
  */
-async function commitBatch(db: Kysely<Database>, commits: readonly Commit[]): Promise<readonly CommitOutcome[]> {
+async function commitBatch(
+  db: Kysely<Database>,
+  commits: readonly Commit[],
+): Promise<readonly CommitOutcome[]> {
   const input = JSON.stringify(commits.map(commitRecord));
-  const assignments = sql.join(RECONCILER_COLUMNS.map((column) => sql`${sql.ref(column)} = r.${sql.ref(column)}`));
+  const assignments = sql.join(
+    RECONCILER_COLUMNS.map((column) => sql`${sql.ref(column)} = r.${sql.ref(column)}`),
+  );
   const result = await sql<{ tenant_id: string; is_current: boolean }>`
     WITH input AS MATERIALIZED (
       SELECT * FROM jsonb_to_recordset(${input}::jsonb) AS i(
@@ -335,7 +354,9 @@ async function sequenceTransitions(db: Kysely<Database>): Promise<number> {
         UPDATE transitions t SET position = last.position + pending.place
         FROM pending, last WHERE t.id = pending.id RETURNING t.position
       )
-      SELECT count(*) AS sequenced, pg_notify(${EVENTS_CHANNEL}, max(position)::text) FROM sequenced`.execute(trx);
+      SELECT count(*) AS sequenced, pg_notify(${EVENTS_CHANNEL}, max(position)::text) FROM sequenced`.execute(
+      trx,
+    );
     return result.rows[0]?.sequenced ?? 0;
   });
 }

@@ -23,7 +23,10 @@ export interface InProcessEngine {
   detachWorker(): void;
 }
 
-export function createInProcessWorkerEngine(engine: InProcessEngine, context: WorkerContext): WorkflowWorkerEngine {
+export function createInProcessWorkerEngine(
+  engine: InProcessEngine,
+  context: WorkerContext,
+): WorkflowWorkerEngine {
   let attachedAt: Date | null = null;
   let jobsInFlight = 0;
   return {
@@ -66,6 +69,11 @@ export function createInProcessWorkerEngine(engine: InProcessEngine, context: Wo
       engine.detachWorker();
       return Promise.resolve();
     },
-    status: () => ({ listenAddress: null, registeredAt: attachedAt, lastRegistrationError: null, jobsInFlight }),
+    status: () => ({
+      listenAddress: null,
+      registeredAt: attachedAt,
+      lastRegistrationError: null,
+      jobsInFlight,
+    }),
   };
 }

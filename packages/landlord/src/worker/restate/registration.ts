@@ -38,7 +38,8 @@ export async function registerOnce(settings: RegistrationSettings): Promise<Regi
   const wanted = normalizedUri(settings.advertisedUrl);
   const deployments = new Map<string, string>();
   const listed = await admin(settings, "GET", "/deployments");
-  for (const deployment of (listed.body as { deployments?: { id: string; uri?: string }[] }).deployments ?? []) {
+  for (const deployment of (listed.body as { deployments?: { id: string; uri?: string }[] }).deployments ??
+    []) {
     if (deployment.uri !== undefined) deployments.set(deployment.id, normalizedUri(deployment.uri));
   }
   const present = await Promise.all(
@@ -69,7 +70,9 @@ export async function registerWithRetry(
       const result = await registerOnce(settings);
       logger.info(
         { advertised_url: settings.advertisedUrl, services: settings.serviceNames, attempt },
-        result === "registered" ? "worker registered with Restate" : "worker was already registered with Restate",
+        result === "registered"
+          ? "worker registered with Restate"
+          : "worker was already registered with Restate",
       );
       return;
     } catch (error) {
@@ -113,12 +116,19 @@ async function admin(
     status = response.statusCode;
     text = await response.body.text();
   } catch (error) {
-    throw new UnavailableError("engine_unreachable", `Restate's admin API does not answer: ${messageOf(error)}`, {
-      cause: error,
-    });
+    throw new UnavailableError(
+      "engine_unreachable",
+      `Restate's admin API does not answer: ${messageOf(error)}`,
+      {
+        cause: error,
+      },
+    );
   }
   if (status >= 300 && !accept.includes(status)) {
-    throw new UnavailableError("engine_refused", `${method} ${path} answered ${status}: ${text.slice(0, 500)}`);
+    throw new UnavailableError(
+      "engine_refused",
+      `${method} ${path} answered ${status}: ${text.slice(0, 500)}`,
+    );
   }
   return { status, body: text === "" ? null : (JSON.parse(text) as unknown) };
 }

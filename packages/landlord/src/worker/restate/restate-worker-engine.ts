@@ -4,7 +4,6 @@ import type { AddressInfo } from "node:net";
 import { LandlordError, messageOf } from "../../domain/errors.ts";
 import { QUERY_SERVICE_NAME, WORKFLOW_NAME } from "../../contract/job.ts";
 import { restateServiceName, type RestateNaming } from "../../contract/restate-names.ts";
-import type { Logger } from "../../telemetry/logger.ts";
 import type { WorkflowWorkerEngine } from "../engine.ts";
 import type { WorkerContext } from "../worker-context.ts";
 import { registerOnce, registerWithRetry, type RegistrationSettings } from "./registration.ts";
@@ -23,6 +22,8 @@ export interface RestateWorkerSettings extends RestateNaming {
   readonly failFast: boolean;
   /** How long a stop waits for running jobs; afterwards the engine moves them to another worker. */
   readonly drainTimeoutMs: number;
+  /** How often the registration is looked at again; 15 s when not given. */
+  readonly registrationCheckMs?: number;
 }
 
 const REGISTRATION_RETRY = { initialDelayMs: 200, maxDelayMs: 10_000 };
@@ -30,7 +31,10 @@ const REGISTRATION_RETRY = { initialDelayMs: 200, maxDelayMs: 10_000 };
 const REGISTRATION_CHECK_MS = 15_000;
 const DRAIN_POLL_MS = 50;
 
-export function createRestateWorkerEngine(settings: RestateWorkerSettings, context: WorkerContext): WorkflowWorkerEngine {
+export function createRestateWorkerEngine(
+  settings: RestateWorkerSettings,
+  context: WorkerContext,
+): WorkflowWorkerEngine {
   const { logger } = context;
   const sessions = new Set<ServerHttp2Session>();
   const stopped = new AbortController();
@@ -42,7 +46,8 @@ export function createRestateWorkerEngine(settings: RestateWorkerSettings, conte
   let jobsInFlight = 0;
 
   function registration(): RegistrationSettings {
-    if (listenAddress === null) throw new LandlordError("worker_not_started", "Start the worker before it registers.");
+    if (listenAddress === null)
+      throw new LandlordError("worker_not_started", "Start the worker before it registers.");
     return {
       adminUrl: settings.adminUrl,
       authToken: settings.authToken,
@@ -69,7 +74,7 @@ export function createRestateWorkerEngine(settings: RestateWorkerSettings, conte
     async start() {
       if (server !== null) return;
       // Loaded here: a process that runs no Restate worker needs no SDK.
-      const [{ createRestateHandler }] = await Promise.all([import("./handler.ts")]);
+      const { createRestateHandler } = await import("./handler.ts");
       const handler = createRestateHandler(settings, context, {
         enter: () => (jobsInFlight += 1),
         leave: () => (jobsInFlight -= 1),
@@ -85,7 +90,12 @@ export function createRestateWorkerEngine(settings: RestateWorkerSettings, conte
     async register(signal) {
       const both = AbortSignal.any([signal, stopped.signal]);
       try {
-        await registerWithRetry(registration(), { ...REGISTRATION_RETRY, failFast: settings.failFast }, logger, both);
+        await registerWithRetry(
+          registration(),
+          { ...REGISTRATION_RETRY, failFast: settings.failFast },
+          logger,
+          both,
+        );
       } catch (error) {
         lastRegistrationError = messageOf(error);
         throw error;
@@ -93,7 +103,10 @@ export function createRestateWorkerEngine(settings: RestateWorkerSettings, conte
       if (both.aborted) return;
       registeredAt = new Date();
       lastRegistrationError = null;
-      registrationCheck ??= setInterval(() => void checkRegistration(), REGISTRATION_CHECK_MS);
+      registrationCheck ??= setInterval(
+        () => void checkRegistration(),
+        settings.registrationCheckMs ?? REGISTRATION_CHECK_MS,
+      );
       registrationCheck.unref();
     },
     async stop() {
@@ -108,7 +121,10 @@ export function createRestateWorkerEngine(settings: RestateWorkerSettings, conte
         await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
       }
       if (jobsInFlight > 0) {
-        logger.warn({ jobs_in_flight: jobsInFlight }, "jobs still run; the engine resumes them at another worker");
+        logger.warn(
+          { jobs_in_flight: jobsInFlight },
+          "jobs still run; the engine resumes them at another worker",
+        );
       }
       for (const session of sessions) session.destroy();
     },
@@ -118,16 +134,22 @@ export function createRestateWorkerEngine(settings: RestateWorkerSettings, conte
 
 function listen(server: Http2Server, host: string, port: number): Promise<string> {
   return new Promise((resolve, reject) => {
-    server.once("error", (error) =>
+    server.once("error", (error: Error) =>
       reject(
-        new LandlordError("worker_listen_failed", `The worker cannot listen on ${host}:${port}: ${error.message}`, {
-          cause: error,
-        }),
+        new LandlordError(
+          "worker_listen_failed",
+          `The worker cannot listen on ${host}:${port}: ${error.message}`,
+          {
+            cause: error,
+          },
+        ),
       ),
     );
     server.listen(port, host, () => {
       const address = server.address() as AddressInfo;
-      resolve(`http://${address.family === "IPv6" ? `[${address.address}]` : address.address}:${address.port}`);
+      resolve(
+        `http://${address.family === "IPv6" ? `[${address.address}]` : address.address}:${address.port}`,
+      );
     });
   });
 }

@@ -12,7 +12,12 @@ import {
 } from "../../contract/job.ts";
 import { isJsonObject, type Json } from "../../domain/json.ts";
 import { messageOf } from "../../domain/errors.ts";
-import { PHASE_STATE_KEY, restateServiceName, WAITING_PHASE, type RestateNaming } from "../../contract/restate-names.ts";
+import {
+  PHASE_STATE_KEY,
+  restateServiceName,
+  WAITING_PHASE,
+  type RestateNaming,
+} from "../../contract/restate-names.ts";
 import { runJob } from "../job.ts";
 import type { DurableSteps } from "../steps.ts";
 import { answerQuery } from "../queries.ts";
@@ -40,7 +45,11 @@ export interface InFlight {
 
 type Service = restate.WorkflowDefinition<string, unknown> | restate.ServiceDefinition<string, unknown>;
 
-export function createRestateServices(naming: RestateNaming, context: WorkerContext, inFlight: InFlight): Service[] {
+export function createRestateServices(
+  naming: RestateNaming,
+  context: WorkerContext,
+  inFlight: InFlight,
+): Service[] {
   const tenant = restate.workflow({
     name: restateServiceName(naming, WORKFLOW_NAME),
     handlers: {
@@ -79,12 +88,20 @@ export function createRestateServices(naming: RestateNaming, context: WorkerCont
   return [tenant, query];
 }
 
-async function runTenantJob(ctx: restate.WorkflowContext, input: unknown, context: WorkerContext): Promise<JobResult> {
+async function runTenantJob(
+  ctx: restate.WorkflowContext,
+  input: unknown,
+  context: WorkerContext,
+): Promise<JobResult> {
   if (isJsonObject(input) && input["void"] === true) return VOID_RESULT;
   const request = provisionRequestSchema.safeParse(input);
   if (!request.success) throw terminal(`The provision request is not valid: ${request.error.message}`);
   context.logger.debug(
-    { execution_id: request.data.execution_id, tenant_id: request.data.tenant_id, operation: request.data.operation },
+    {
+      execution_id: request.data.execution_id,
+      tenant_id: request.data.tenant_id,
+      operation: request.data.operation,
+    },
     "job runs",
   );
   return runJob(request.data, restateSteps(ctx, request.data.execution_id), context.job);

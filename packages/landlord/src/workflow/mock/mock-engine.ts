@@ -4,10 +4,21 @@
  * cancelled. Forgets ended executions beyond a bound.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { VOID_RESULT, type JobResult, type ProvisionRequest, type QueryMethod, type QueryRequest } from "../../contract/job.ts";
+import {
+  VOID_RESULT,
+  type JobResult,
+  type ProvisionRequest,
+  type QueryMethod,
+  type QueryRequest,
+} from "../../contract/job.ts";
 import type { Json } from "../../domain/json.ts";
 import { messageOf } from "../../domain/errors.ts";
-import { EngineUnavailableError, NoWorkerError, type WorkflowProvider, type WorkflowStatus } from "../provider.ts";
+import {
+  EngineUnavailableError,
+  NoWorkerError,
+  type WorkflowProvider,
+  type WorkflowStatus,
+} from "../provider.ts";
 
 /** How the engine runs a job at the worker that attached itself. */
 export interface MockJobControl {
@@ -87,7 +98,8 @@ export function createMockEngine(options: Partial<MockEngineSettings> = {}): Moc
           signal: execution.abort.signal,
           journal,
           announceWaiting: () => {
-            if (execution.status.state === "running") execution.status = { ...execution.status, subState: "waiting" };
+            if (execution.status.state === "running")
+              execution.status = { ...execution.status, subState: "waiting" };
           },
         });
         if (execution.abort.signal.aborted) break;
@@ -97,14 +109,27 @@ export function createMockEngine(options: Partial<MockEngineSettings> = {}): Moc
         if (execution.abort.signal.aborted) break;
         const failure = { code: "attempt_failed", message: messageOf(error) };
         if (attempt >= settings.maxAttempts) {
-          execution.status = { ...statusOf(executionId, "failed"), error: { ...failure, code: "execution_failed" } };
+          execution.status = {
+            ...statusOf(executionId, "failed"),
+            error: { ...failure, code: "execution_failed" },
+          };
           return;
         }
-        execution.status = { ...statusOf(executionId, "running"), subState: "backing-off", retryCount: attempt, error: failure };
-        await delay(settings.retryDelayMs, undefined, { signal: execution.abort.signal }).catch(() => undefined);
+        execution.status = {
+          ...statusOf(executionId, "running"),
+          subState: "backing-off",
+          retryCount: attempt,
+          error: failure,
+        };
+        await delay(settings.retryDelayMs, undefined, { signal: execution.abort.signal }).catch(
+          () => undefined,
+        );
       }
     }
-    execution.status = { ...statusOf(executionId, "failed"), error: { code: "execution_failed", message: "Cancelled" } };
+    execution.status = {
+      ...statusOf(executionId, "failed"),
+      error: { code: "execution_failed", message: "Cancelled" },
+    };
   }
 
   const provider: WorkflowProvider = {
@@ -114,11 +139,17 @@ export function createMockEngine(options: Partial<MockEngineSettings> = {}): Moc
       const existing = executions.get(request.execution_id);
       if (existing !== undefined) existing.invocations += 1;
       else begin(request.execution_id, (execution) => runAttempts(execution, request));
-      return { executionId: request.execution_id, handle: request.execution_id, alreadyExisted: existing !== undefined };
+      return {
+        executionId: request.execution_id,
+        handle: request.execution_id,
+        alreadyExisted: existing !== undefined,
+      };
     },
     async getWorkflowStatus({ executions: wanted }) {
       await answered();
-      return wanted.map(({ executionId }) => executions.get(executionId)?.status ?? statusOf(executionId, "unknown"));
+      return wanted.map(
+        ({ executionId }) => executions.get(executionId)?.status ?? statusOf(executionId, "unknown"),
+      );
     },
     async stop({ execution: { executionId } }) {
       await answered();

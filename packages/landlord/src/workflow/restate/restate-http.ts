@@ -48,7 +48,10 @@ export function createRestateHttp(settings: RestateHttpSettings): RestateHttp {
   const calls = new Agent({ connections: SOCKETS_FOR_CALLS, keepAliveTimeout: 30_000 });
   // An attached completion holds its socket for as long as its job runs; calls must not queue behind it.
   const attached = new Agent({ headersTimeout: 0, bodyTimeout: 0, keepAliveTimeout: 30_000 });
-  const baseUrls = { ingress: settings.ingressUrl.replace(/\/+$/, ""), admin: settings.adminUrl.replace(/\/+$/, "") };
+  const baseUrls = {
+    ingress: settings.ingressUrl.replace(/\/+$/, ""),
+    admin: settings.adminUrl.replace(/\/+$/, ""),
+  };
 
   async function call(params: RestateCall): Promise<RestateResponse> {
     const url = `${baseUrls[params.base]}${params.path}`;
@@ -65,7 +68,12 @@ export function createRestateHttp(settings: RestateHttpSettings): RestateHttp {
       const response = await request(url, {
         method: params.method,
         headers,
-        body: params.body === undefined ? null : typeof params.body === "string" ? params.body : JSON.stringify(params.body),
+        body:
+          params.body === undefined
+            ? null
+            : typeof params.body === "string"
+              ? params.body
+              : JSON.stringify(params.body),
         signal,
         dispatcher: params.unlimited ? attached : calls,
       });
@@ -94,7 +102,11 @@ export function createRestateHttp(settings: RestateHttpSettings): RestateHttp {
   };
 }
 
-function failure(params: RestateCall, status: number, text: string): EngineUnavailableError | EngineRejectedError {
+function failure(
+  params: RestateCall,
+  status: number,
+  text: string,
+): EngineUnavailableError | EngineRejectedError {
   const said = `${params.method} ${params.path} on Restate's ${params.base} answered ${status}: ${text.slice(0, ERROR_TEXT_LIMIT)}`;
   if (status === 401 || status === 403) {
     return new EngineUnavailableError("engine_unauthorized", `${said}. Check workflow.restate.auth_token.`);

@@ -28,6 +28,9 @@ const STATUS_BATCH_LIMIT = 1_000;
 const RESULT_READS_AT_ONCE = 32;
 const ERROR_MESSAGE_LIMIT = 2_000;
 
+/** With which our query handlers refuse (worker/restate/services.ts). */
+const QUERY_REFUSED = 400;
+
 /** Answers of `…/output`: not finished yet, no such execution. */
 const NOT_READY = 470;
 const NOT_FOUND = 404;
@@ -98,9 +101,11 @@ export function createRestateProvider(settings: RestateProviderSettings): Workfl
           signal: AbortSignal.any([signal, AbortSignal.timeout(settings.queryTimeoutMs)]),
           accept: [NOT_FOUND],
         });
-        if (response.fromInvocation) {
+        if (response.fromInvocation && response.status === QUERY_REFUSED) {
           throw new LandlordError("query_failed", failureText(response.body));
         }
+        // Whatever else ended the call came from the engine, which could not get an answer from a worker.
+        if (response.fromInvocation) throw new NoWorkerError(`No worker answered: ${failureText(response.body)}`);
         if (response.status === NOT_FOUND) throw new NoWorkerError(`No worker is registered for service ${service}.`);
         return response.body as Json;
       } catch (error) {

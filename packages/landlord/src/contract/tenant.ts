@@ -4,18 +4,18 @@ import { CONDITION_TYPES, SUB_STATES, TENANT_STATUSES } from "../domain/tenant.t
 import { endpointSchema } from "./job.ts";
 
 export const COMPUTE_CONFIG_LIMIT_BYTES = 128 * 1024;
-export const MAP_ENTRIES_LIMIT = 64;
-export const PAGE_SIZE_LIMIT = 500;
+const MAP_ENTRIES_LIMIT = 64;
+const PAGE_SIZE_LIMIT = 500;
 export const PAGE_SIZE_DEFAULT = 50;
 
 const UUID_PATTERN = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const RESERVED_NAMES = new Set(["by-name"]);
 
-export function isUuid(text: string): boolean {
+function isUuid(text: string): boolean {
   return UUID_PATTERN.test(text);
 }
 
-export const tenantNameSchema = z
+const tenantNameSchema = z
   .string()
   .min(1)
   .max(255)
@@ -27,15 +27,21 @@ export const tenantNameSchema = z
 const mapKey = z.string().min(1).max(253);
 /** Zod's own words for a bad key do not say what is wrong with it. */
 const mapErrors: z.core.$ZodRecordParams = {
-  error: (issue) => (issue.code === "invalid_key" ? "is a key that does not have 1 to 253 characters" : undefined),
+  error: (issue) =>
+    issue.code === "invalid_key" ? "is a key that does not have 1 to 253 characters" : undefined,
 };
 const labelMap = (valueLimit: number) =>
   z
     .record(mapKey, z.string().max(valueLimit), mapErrors)
-    .refine((map) => Object.keys(map).length <= MAP_ENTRIES_LIMIT, `must have at most ${MAP_ENTRIES_LIMIT} entries`);
+    .refine(
+      (map) => Object.keys(map).length <= MAP_ENTRIES_LIMIT,
+      `must have at most ${MAP_ENTRIES_LIMIT} entries`,
+    );
 
 const labelsSchema = labelMap(1_024).meta({ description: "Labels: for selection and ownership." });
-const annotationsSchema = labelMap(16_384).meta({ description: "Annotations: free text, kept and given back." });
+const annotationsSchema = labelMap(16_384).meta({
+  description: "Annotations: free text, kept and given back.",
+});
 
 /** Any object on the wire; refined by the compute provider's own schema. */
 const looseObject = z.record(z.string(), z.unknown());
@@ -86,7 +92,7 @@ export type PatchTenantBody = z.infer<typeof patchTenantSchema>;
 
 const timestamp = z.string().meta({ format: "date-time", description: "RFC 3339, UTC" });
 
-export const conditionSchema = z
+const conditionSchema = z
   .object({
     type: z.enum(CONDITION_TYPES),
     status: z.enum(["True", "False", "Unknown"]),
@@ -131,7 +137,12 @@ export const tenantListSchema = z
   .meta({ id: "TenantList" });
 
 const queryBoolean = z.enum(["true", "false"]).transform((text) => text === "true");
-const queryInteger = (schema: z.ZodInt) => z.string().regex(/^\d{1,9}$/, "must be a whole number").transform(Number).pipe(schema);
+const queryInteger = (schema: z.ZodInt) =>
+  z
+    .string()
+    .regex(/^\d{1,9}$/, "must be a whole number")
+    .transform(Number)
+    .pipe(schema);
 
 export const pageQuerySchema = z.strictObject({
   limit: queryInteger(z.int().min(1).max(PAGE_SIZE_LIMIT)).optional(),
@@ -193,7 +204,9 @@ export const operationSchema = z
   })
   .meta({ id: "Operation" });
 
-export const operationListSchema = z.object({ operations: z.array(operationSchema) }).meta({ id: "OperationList" });
+export const operationListSchema = z
+  .object({ operations: z.array(operationSchema) })
+  .meta({ id: "OperationList" });
 
 export const operationParamsSchema = tenantParamsSchema.extend({ operation_id: z.uuid() });
 
@@ -202,7 +215,10 @@ export const operationEventsSchema = z
   .meta({ id: "OperationEvents" });
 
 export const executionParamsSchema = z.object({
-  execution_id: z.string().max(255).regex(/^[\x21-\x7e]+$/, "must be printable ASCII"),
+  execution_id: z
+    .string()
+    .max(255)
+    .regex(/^[\x21-\x7e]+$/, "must be printable ASCII"),
 });
 
 export const progressSchema = z

@@ -14,6 +14,13 @@
  */
 import { backoffMs } from "./backoff.ts";
 import { nextOperation, isSettled } from "./status.ts";
+import {
+  failedChange,
+  followingStatus,
+  settledStatus,
+  unchanged,
+  type TenantChange,
+} from "./tenant-change.ts";
 import type { JsonObject } from "./json.ts";
 import type {
   Endpoint,
@@ -84,19 +91,6 @@ export interface DecideSettings {
 
 export type OperationOutcome =
   "succeeded" | "rejected" | "failed" | "expired" | "lost" | "superseded" | "stale" | "ignored";
-
-/** How a tenant is after an operation ended. */
-export interface TenantChange {
-  readonly status: TenantStatus;
-  readonly reason: string;
-  readonly message: string;
-  readonly generation: number;
-  readonly observedGeneration: number;
-  readonly observed: Observed;
-  readonly attempts: number;
-  readonly nextAttemptAt: Date | null;
-  readonly lastError: ErrorRecord | null;
-}
 
 export type Decision =
   /** Nothing to do until somebody writes. */
@@ -342,26 +336,6 @@ function reached(facts: InFlight, report: JobReport, settings: DecideSettings): 
   };
 }
 
-function settledStatus(removed: boolean): Pick<TenantChange, "status" | "reason" | "message"> {
-  return removed
-    ? { status: "archived", reason: "archived", message: "Compute is removed; the record is kept." }
-    : { status: "ready", reason: "ready", message: "" };
-}
-
-/** A newer generation waits: the tenant goes on without ever having been called settled. */
-function followingStatus(
-  tenant: Tenant,
-  removed: boolean,
-): Pick<TenantChange, "status" | "reason" | "message"> {
-  const message = `A newer generation (${tenant.generation}) follows.`;
-  if (tenant.intent !== "present") return { status: tenant.status, reason: "superseded", message };
-  return { status: removed ? "requested" : "updating", reason: "superseded", message };
-}
-
-function failedChange(error: ErrorRecord): Pick<TenantChange, "status" | "reason" | "message" | "lastError"> {
-  return { status: "failed", reason: error.code, message: error.message, lastError: error };
-}
-
 /** Ends an operation that did not succeed. The next attempt comes after a backoff, or at once for a newer generation. */
 function failedAttempt(
   facts: InFlight,
@@ -437,20 +411,6 @@ function recoverGeneration({ tenant }: InFlight, staleGeneration: number, error:
       attempts: 0,
       nextAttemptAt: null,
     },
-  };
-}
-
-function unchanged(tenant: Tenant): TenantChange {
-  return {
-    status: tenant.status,
-    reason: "",
-    message: tenant.statusMessage,
-    generation: tenant.generation,
-    observedGeneration: tenant.observedGeneration,
-    observed: tenant.observed,
-    attempts: tenant.attempts,
-    nextAttemptAt: tenant.nextAttemptAt,
-    lastError: tenant.lastError,
   };
 }
 

@@ -1,5 +1,11 @@
 /** The Fastify application: plugins, hooks, routes. Constructed without a socket; `start/` listens. */
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, type RawReplyDefaultExpression, type RawRequestDefaultExpression, type RawServerDefault } from "fastify";
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type RawReplyDefaultExpression,
+  type RawRequestDefaultExpression,
+  type RawServerDefault,
+} from "fastify";
 import swagger from "@fastify/swagger";
 import {
   jsonSchemaTransform,
@@ -16,7 +22,7 @@ import { documentInfo, finishDocument } from "./openapi.ts";
 import { buildProblem, PROBLEM_CONTENT_TYPE, sendError } from "./problem.ts";
 import { registerComputeRoutes } from "./routes/compute.ts";
 import { registerSystemRoutes } from "./routes/system.ts";
-import { registerHistoryRoutes, registerTenantRoutes } from "./routes/tenants.ts";
+import { registerHistoryRoutes, registerTenantRoutes, registerTenantWriteRoutes } from "./routes/tenants.ts";
 
 export type App = FastifyInstance<
   RawServerDefault,
@@ -78,10 +84,11 @@ export async function createApp(dependencies: HttpDependencies, settings: HttpSe
   });
   // Registered as a plugin: swagger's hook sees only routes that come after it.
   await app.register((scope, _options, done) => {
-    const typed = scope.withTypeProvider<ZodTypeProvider>() as App;
+    const typed = scope.withTypeProvider<ZodTypeProvider>();
     registerSystemRoutes(typed, dependencies);
     registerComputeRoutes(typed, dependencies);
     registerTenantRoutes(typed, dependencies);
+    registerTenantWriteRoutes(typed, dependencies);
     registerHistoryRoutes(typed, dependencies);
     done();
   });
@@ -91,7 +98,9 @@ export async function createApp(dependencies: HttpDependencies, settings: HttpSe
     void reply
       .status(status)
       .header("content-type", PROBLEM_CONTENT_TYPE)
-      .send(JSON.stringify({ ...buildProblem(request, status, code, message, details), ...legacyError(code) }));
+      .send(
+        JSON.stringify({ ...buildProblem(request, status, code, message, details), ...legacyError(code) }),
+      );
   });
   return app;
 }
@@ -104,15 +113,35 @@ function legacyError(code: string): { error?: string } {
 function unknownRoute(
   method: string,
   url: string,
-): { readonly status: number; readonly code: string; readonly message: string; readonly details: readonly string[] } {
+): {
+  readonly status: number;
+  readonly code: string;
+  readonly message: string;
+  readonly details: readonly string[];
+} {
   const path = url.split("?")[0] ?? url;
   const supported = SUPPORTED_VERSIONS.map((version) => `supported: ${version}`);
   if (/^\/api(\/|$)/.test(path)) {
-    return { status: 400, code: "version_required", message: "Name the API version in the path: /v1/…", details: supported };
+    return {
+      status: 400,
+      code: "version_required",
+      message: "Name the API version in the path: /v1/…",
+      details: supported,
+    };
   }
   const version = /^\/(v\d+)(\/|$)/.exec(path)?.[1];
   if (version !== undefined && !SUPPORTED_VERSIONS.includes(version)) {
-    return { status: 400, code: "unsupported_version", message: `There is no API version ${version}.`, details: supported };
+    return {
+      status: 400,
+      code: "unsupported_version",
+      message: `There is no API version ${version}.`,
+      details: supported,
+    };
   }
-  return { status: 404, code: "route_not_found", message: `There is no ${method} ${path}; the routes are at /v1/docs.`, details: [] };
+  return {
+    status: 404,
+    code: "route_not_found",
+    message: `There is no ${method} ${path}; the routes are at /v1/docs.`,
+    details: [],
+  };
 }

@@ -16,7 +16,7 @@ export function registerJsonBodies(app: App): void {
     (request, body, done) => {
       // Clients that name a content type on every request, also on one without a body, are understood.
       if (body === "" && request.routeOptions.schema?.body === undefined) done(null, undefined);
-      else parse(request, body as string, done);
+      else void parse(request, body as string, done);
     },
   );
   app.addHook("preValidation", async (request) => {
@@ -36,7 +36,8 @@ function unstorable(body: unknown): readonly string[] {
   };
   for (let next = open.pop(); next !== undefined && problems.length < PROBLEMS_LIMIT; next = open.pop()) {
     const { value, pointer, depth } = next;
-    if (typeof value === "string" && NOT_TEXT.test(value)) found(pointer, "must be text without NUL and lone surrogates");
+    if (typeof value === "string" && NOT_TEXT.test(value))
+      found(pointer, "must be text without NUL and lone surrogates");
     else if (typeof value === "number" && !Number.isFinite(value)) found(pointer, "is too large a number");
     else if (typeof value === "object" && value !== null) {
       if (depth >= DEPTH_LIMIT) {

@@ -40,9 +40,20 @@ export function buildProblem(
 }
 
 /** Turns anything thrown into an answer. What is not ours becomes a 500 that says nothing of its inside. */
-export function sendError(error: unknown, request: FastifyRequest, reply: FastifyReply, logger: Logger): void {
+export function sendError(
+  error: unknown,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  logger: Logger,
+): void {
   const { status, code, message, details } = classify(error);
-  const fields = { request_id: request.id, method: request.method, path: request.url, code, error: messageOf(error) };
+  const fields = {
+    request_id: request.id,
+    method: request.method,
+    path: request.url,
+    code,
+    error: messageOf(error),
+  };
   if (status === 503) {
     logger.warn(fields, "request refused: a dependency is unavailable");
     void reply.header("retry-after", RETRY_AFTER_SECONDS);
@@ -80,7 +91,8 @@ function classify(error: unknown): Classified {
   const code = typeof error === "object" && error !== null && "code" in error ? String(error.code) : "";
   const known = FASTIFY_ERRORS[code];
   if (known !== undefined) return { ...known, details: [messageOf(error)] };
-  if (error instanceof SyntaxError && "statusCode" in error) return { ...MALFORMED, details: [messageOf(error)] };
+  if (error instanceof SyntaxError && "statusCode" in error)
+    return { ...MALFORMED, details: [messageOf(error)] };
   return {
     status: 500,
     code: "internal",
@@ -100,9 +112,21 @@ const FASTIFY_ERRORS: Readonly<Record<string, Omit<Classified, "details">>> = {
     code: "unsupported_media_type",
     message: "Send application/json (or application/merge-patch+json for PATCH).",
   },
-  FST_ERR_BAD_URL: { status: 400, code: "invalid_request", message: "The path is not valid percent-encoded UTF-8." },
-  FST_ERR_MAX_PARAM_LENGTH: { status: 400, code: "invalid_request", message: "A part of the path is too long." },
-  FST_ERR_CTP_INVALID_CONTENT_LENGTH: { status: 400, code: "invalid_request", message: "Content-Length is wrong." },
+  FST_ERR_BAD_URL: {
+    status: 400,
+    code: "invalid_request",
+    message: "The path is not valid percent-encoded UTF-8.",
+  },
+  FST_ERR_MAX_PARAM_LENGTH: {
+    status: 400,
+    code: "invalid_request",
+    message: "A part of the path is too long.",
+  },
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: {
+    status: 400,
+    code: "invalid_request",
+    message: "Content-Length is wrong.",
+  },
 };
 
 /** One sentence a problem, with a JSON pointer in front. */

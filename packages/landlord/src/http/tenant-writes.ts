@@ -8,7 +8,12 @@ import { canonicalJson, mergePatch, type Json, type JsonObject } from "../domain
 import { deriveConditions } from "../domain/conditions.ts";
 import { isSettled, statusAfterWrite } from "../domain/status.ts";
 import type { Intent, Tenant } from "../domain/tenant.ts";
-import { updateTenantSchema, type CreateTenantBody, type PatchTenantBody, type UpdateTenantBody } from "../contract/tenant.ts";
+import {
+  updateTenantSchema,
+  type CreateTenantBody,
+  type PatchTenantBody,
+  type UpdateTenantBody,
+} from "../contract/tenant.ts";
 import type { Actor, NewTenant } from "../store/store.ts";
 import { asJsonObject, freezeDesiredState, resolveProvider } from "./desired-state.ts";
 import type { HttpDependencies } from "./dependencies.ts";
@@ -37,7 +42,9 @@ export async function createTenant(
   dependencies: HttpDependencies,
 ): Promise<{ readonly tenant: Tenant; readonly replayed: boolean }> {
   const { store, catalog } = dependencies;
-  const requestHash = createHash("sha256").update(canonicalJson(body as unknown as Json)).digest("hex");
+  const requestHash = createHash("sha256")
+    .update(canonicalJson(body as unknown as Json))
+    .digest("hex");
   if (idempotencyKey !== undefined) {
     const replay = await replayed(idempotencyKey, requestHash, dependencies);
     if (replay !== null) return { tenant: replay, replayed: true };
@@ -54,7 +61,8 @@ export async function createTenant(
     tenant: newTenant(body.name, desired, labels, annotations, dependencies),
     actor,
     lane: "interactive",
-    idempotency: idempotencyKey === undefined ? null : { key: idempotencyKey, requestHash, ttlMs: IDEMPOTENCY_TTL_MS },
+    idempotency:
+      idempotencyKey === undefined ? null : { key: idempotencyKey, requestHash, ttlMs: IDEMPOTENCY_TTL_MS },
   });
   switch (outcome.kind) {
     case "created":
@@ -63,7 +71,8 @@ export async function createTenant(
     case "key_used":
     case "name_taken": {
       // A second delivery of the same request may have been the one that came first.
-      const replay = idempotencyKey === undefined ? null : await replayed(idempotencyKey, requestHash, dependencies);
+      const replay =
+        idempotencyKey === undefined ? null : await replayed(idempotencyKey, requestHash, dependencies);
       if (replay !== null) return { tenant: replay, replayed: true };
       const holder = outcome.kind === "name_taken" ? outcome.tenant : null;
       if (holder?.intent === "deleted") throw deleting(holder);
@@ -72,11 +81,19 @@ export async function createTenant(
   }
 }
 
-async function replayed(key: string, requestHash: string, dependencies: HttpDependencies): Promise<Tenant | null> {
+async function replayed(
+  key: string,
+  requestHash: string,
+  dependencies: HttpDependencies,
+): Promise<Tenant | null> {
   const answer = await dependencies.store.findIdempotentAnswer({ key });
   if (answer === null) return null;
   if (answer.requestHash === requestHash) return answer.tenant;
-  throw new HttpError(422, "idempotency_key_reused", "This Idempotency-Key was used with another body; use a new key.");
+  throw new HttpError(
+    422,
+    "idempotency_key_reused",
+    "This Idempotency-Key was used with another body; use a new key.",
+  );
 }
 
 export function updateTenant(
@@ -107,7 +124,9 @@ export function patchTenant(
     const written = patch.compute_config === undefined ? rest : { ...rest, compute_config: config };
     const body = updateTenantSchema.safeParse({ labels: {}, annotations: {}, ...written });
     if (!body.success) {
-      const details = body.error.issues.map((issue) => `/${issue.path.map(String).join("/")}: ${issue.message}`);
+      const details = body.error.issues.map(
+        (issue) => `/${issue.path.map(String).join("/")}: ${issue.message}`,
+      );
       throw new HttpError(400, "invalid_request", "The patched tenant is not valid.", details);
     }
     return applyUpdate(tenant, body.data, dependencies);
@@ -181,7 +200,8 @@ async function change(
 
 function applyUpdate(tenant: Tenant, body: UpdateTenantBody, dependencies: HttpDependencies): Change | null {
   if (tenant.intent === "deleted") throw deleting(tenant);
-  const written = body.compute_config === undefined ? tenant.desiredConfig : asJsonObject(body.compute_config);
+  const written =
+    body.compute_config === undefined ? tenant.desiredConfig : asJsonObject(body.compute_config);
   const provider = resolveProvider(
     {
       computeProvider: body.compute_provider,
@@ -205,7 +225,11 @@ function applyUpdate(tenant: Tenant, body: UpdateTenantBody, dependencies: HttpD
   const retried = body.compute_config !== undefined && tenant.status === "failed";
   if (desired.configHash !== tenant.configHash || retried) {
     if (tenant.intent === "archived") {
-      throw new HttpError(409, "tenant_archived", "An archived tenant has no compute to change; restore it first.");
+      throw new HttpError(
+        409,
+        "tenant_archived",
+        "An archived tenant has no compute to change; restore it first.",
+      );
     }
     const next = raised(
       { ...tenant, ...described },
@@ -215,8 +239,12 @@ function applyUpdate(tenant: Tenant, body: UpdateTenantBody, dependencies: HttpD
     return { next, reason: "changed", generationRaised: true };
   }
   const before = { name: tenant.name, labels: tenant.labels, annotations: tenant.annotations };
-  if (canonicalJson(before as unknown as Json) === canonicalJson(described as unknown as Json)) return null;
-  return { next: { ...tenant, ...described, version: tenant.version + 1 }, reason: "described", generationRaised: false };
+  if (canonicalJson(before) === canonicalJson(described)) return null;
+  return {
+    next: { ...tenant, ...described, version: tenant.version + 1 },
+    reason: "described",
+    generationRaised: false,
+  };
 }
 
 /** A new generation: the count of attempts and the deadline begin anew. */

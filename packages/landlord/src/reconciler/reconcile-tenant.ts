@@ -58,7 +58,13 @@ const DECISIONS_PER_PASS = 8;
 const BLOCKED_RETRY_MS = 2_000;
 const UNEXPECTED_RETRY_MS = 15_000;
 
-const UNREACHABLE: ExecutionFact = { state: "unreachable", subState: null, retryCount: 0, error: null, report: null };
+const UNREACHABLE: ExecutionFact = {
+  state: "unreachable",
+  subState: null,
+  retryCount: 0,
+  error: null,
+  report: null,
+};
 
 /** Brings one tenant a step further. Throws only when the store does not answer. */
 export async function reconcileTenant(claim: Claim, dependencies: PassDependencies): Promise<void> {
@@ -96,7 +102,13 @@ async function takeDecision(
   try {
     const execution = await gatherExecution(pass, dependencies);
     const decision = decide(
-      { tenant: pass.tenant, operation: pass.operation, execution, now: pass.now, jitter: dependencies.random() },
+      {
+        tenant: pass.tenant,
+        operation: pass.operation,
+        execution,
+        now: pass.now,
+        jitter: dependencies.random(),
+      },
       dependencies.settings,
     );
     dependencies.logger.debug(
@@ -127,7 +139,10 @@ async function giveBack(error: unknown, pass: Pass, dependencies: PassDependenci
   }
   const reason = isExpected
     ? { code: error.code, message: error.message }
-    : { code: "internal", message: "Landlord could not work on this tenant; the server's log has the reason." };
+    : {
+        code: "internal",
+        message: "Landlord could not work on this tenant; the server's log has the reason.",
+      };
   const dueAt = after(pass.now, error instanceof NoWorkerError ? BLOCKED_RETRY_MS : UNEXPECTED_RETRY_MS);
   await dependencies.commit(blockedCommit(pass, reason, dueAt, settings));
 }
@@ -144,7 +159,9 @@ async function perform(
       await dependencies.commit(releaseCommit(pass, null));
       return null;
     case "wait":
-      await dependencies.commit(progressCommit(pass, pass.operation, decision.progress, decision.dueAt, settings));
+      await dependencies.commit(
+        progressCommit(pass, pass.operation, decision.progress, decision.dueAt, settings),
+      );
       return null;
     case "start":
       return start(pass, decision, dependencies);
@@ -214,7 +231,10 @@ async function invoke(
     request: parsed,
     signal: AbortSignal.timeout(settings.effectTimeoutMs),
   });
-  dependencies.completions.watch(provider, pass.tenant.id, { ...execution, workflowName: operation.workflowName });
+  dependencies.completions.watch(provider, pass.tenant.id, {
+    ...execution,
+    workflowName: operation.workflowName,
+  });
   const dueAt = after(pass.now, settings.statusPollMs);
   await dependencies.commit(invokedCommit(pass, operation, execution.handle, dueAt, settings));
   return null;
@@ -263,7 +283,10 @@ async function gatherExecution(pass: Pass, dependencies: PassDependencies): Prom
   } catch (error) {
     if (!(error instanceof EngineUnavailableError)) throw error;
     await dependencies.onEngineFailure(error);
-    dependencies.logger.debug({ tenant_id: pass.tenant.id, error: messageOf(error) }, "execution status unknown");
+    dependencies.logger.debug(
+      { tenant_id: pass.tenant.id, error: messageOf(error) },
+      "execution status unknown",
+    );
     return UNREACHABLE;
   }
 }
@@ -287,7 +310,8 @@ function refOf(operation: Operation): ExecutionRef {
 }
 
 function existing(pass: Pass): Operation {
-  if (pass.operation === null) throw new LandlordError("no_operation", "A decision about an operation needs one.");
+  if (pass.operation === null)
+    throw new LandlordError("no_operation", "A decision about an operation needs one.");
   return pass.operation;
 }
 
@@ -298,4 +322,3 @@ function carried(pass: Pass, tenant: Tenant | null): Pass {
 function after(time: Date, durationMs: number): Date {
   return new Date(time.getTime() + durationMs);
 }
-

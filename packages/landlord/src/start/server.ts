@@ -18,7 +18,7 @@ import type { WorkflowProvider } from "../workflow/provider.ts";
 import { createRestateProvider } from "../workflow/restate/restate-provider.ts";
 import { builtInCompute, createComputeCatalog } from "./compute-registry.ts";
 import { databaseUrl } from "./database-url.ts";
-import { stopInPhases } from "./lifetime.ts";
+import { stopInPhases, type StopPhase } from "./lifetime.ts";
 import { startMockEngine } from "./mock-workflow.ts";
 
 export interface RunningServer {
@@ -38,27 +38,31 @@ const VISIBILITY_GRACE_MS = 10_000;
  *
  * @throws LandlordError for what waiting cannot mend
  */
-export async function startServer(
-  config: Config,
-  logger: Logger,
-  signal: AbortSignal,
-): Promise<RunningServer> {
+export async function startServer(config: Config, logger: Logger, signal: AbortSignal): Promise<RunningServer> {
   refuseOpenBind(config);
+  // In the order of the start; a stop, and a start that fails half way, run them backwards.
+  const stops: StopPhase[] = [];
+  const stop = (): Promise<void> => stopInPhases(stops.reverse(), logger);
+  try {
+    return { url: await startParts(config, logger, signal, stops), stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function startParts(config: Config, logger: Logger, signal: AbortSignal, stops: StopPhase[]): Promise<string> {
   const url = databaseUrl(config.database);
   const store = await openStore(config, url, logger, signal);
+  stops.push({ name: "store", run: () => store.close() });
   const registry = builtInCompute();
-  const catalog = createComputeCatalog(
-    registry,
-    computeBlocks(config.compute),
-    config.compute.default_provider ?? null,
-  );
+  const catalog = createComputeCatalog(registry, computeBlocks(config.compute), config.compute.default_provider ?? null);
   const { manager, stopWorkflow } = await createManager(config, logger);
-  const background = createBackground(
-    store,
-    { historyRetentionMs: config.controller.history_retention },
-    logger,
-  );
+  stops.push({ name: "workflow", run: stopWorkflow });
+  const background = createBackground(store, { historyRetentionMs: config.controller.history_retention }, logger);
+  stops.push({ name: "background", run: () => background.stop() });
   let reconciler: Reconciler | null = null;
+  stops.push({ name: "reconciler", run: async () => reconciler?.stop() });
   const onEvent = (): void => {
     reconciler?.wake();
     background.wake();
@@ -82,6 +86,7 @@ export async function startServer(
     },
   );
   const address = await listen(app, config);
+  stops.push({ name: "http", run: () => closeHttp(app, config.http.shutdown_timeout) });
   if (config.controller.enabled) {
     reconciler = createReconciler({
       store,
@@ -96,23 +101,9 @@ export async function startServer(
   }
   background.start();
   const listener = startEventListener(config.database.listen_url ?? url, () => reconciler?.wake(), logger);
+  stops.push({ name: "listener", run: () => listener.stop() });
   logger.info({ url: address, compute: catalog.names(), engine: manager.defaultProvider }, "server is up");
-
-  return {
-    url: address,
-    stop: () =>
-      stopInPhases(
-        [
-          { name: "http", run: () => closeHttp(app, config.http.shutdown_timeout) },
-          { name: "listener", run: () => listener.stop() },
-          { name: "reconciler", run: async () => reconciler?.stop() },
-          { name: "background", run: () => background.stop() },
-          { name: "workflow", run: stopWorkflow },
-          { name: "store", run: () => store.close() },
-        ],
-        logger,
-      ),
-  };
+  return address;
 }
 
 /** Until authentication is there, whoever reaches the port may run commands. */

@@ -1,4 +1,5 @@
 /** Tenants' configurations for the process provider. */
+import type { JsonObject } from "../../src/domain/json.ts";
 
 /** Answers every request with `text` once `startMs` have passed. */
 export function webServer(
@@ -8,7 +9,7 @@ export function webServer(
     readonly ignoreTerm?: boolean;
     readonly stopGraceSeconds?: number;
   } = {},
-): Record<string, unknown> {
+): JsonObject {
   const script = [
     options.ignoreTerm ? "process.on('SIGTERM', () => {});" : "",
     `setTimeout(() => require('http').createServer((_, r) => r.end(${JSON.stringify(text)})).listen(process.env.PORT, '127.0.0.1'), ${options.startMs ?? 0});`,
@@ -22,6 +23,6 @@ export function webServer(
 }
 
 /** The cheapest thing that lives. */
-export function sleeper(seconds = 100_000): Record<string, unknown> {
+export function sleeper(seconds = 100_000): JsonObject {
   return { command: ["sleep", String(seconds)] };
 }

@@ -32,9 +32,12 @@ export function registerComputeRoutes(app: App, { catalog }: HttpDependencies): 
       const { provider } = request.query;
       const engine = catalog.get(provider);
       if (engine === null) {
-        throw new HttpError(400, "unknown_compute_provider", `There is no compute provider "${provider}". ${choices()}`, [
-          `/provider: ${choices()}`,
-        ]);
+        throw new HttpError(
+          400,
+          "unknown_compute_provider",
+          `There is no compute provider "${provider}". ${choices()}`,
+          [`/provider: ${choices()}`],
+        );
       }
       const { configSchema, configDefaults } = engine.description;
       return Promise.resolve({
@@ -78,7 +81,11 @@ export function registerComputeRoutes(app: App, { catalog }: HttpDependencies): 
     (request) => {
       const engine = catalog.get(request.params.name);
       if (engine === null) {
-        throw new HttpError(404, "unknown_compute_provider", `There is no compute provider "${request.params.name}". ${choices()}`);
+        throw new HttpError(
+          404,
+          "unknown_compute_provider",
+          `There is no compute provider "${request.params.name}". ${choices()}`,
+        );
       }
       return Promise.resolve(renderEngine(engine));
     },

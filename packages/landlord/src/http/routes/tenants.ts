@@ -20,7 +20,15 @@ import type { Actor } from "../../store/store.ts";
 import type { HttpDependencies } from "../dependencies.ts";
 import { problems } from "../responses.ts";
 import { renderOperation, renderTenant, renderTransition } from "../render.ts";
-import { createTenant, etagOf, notFound, patchTenant, removeTenant, updateTenant, type WriteResult } from "../tenant-writes.ts";
+import {
+  createTenant,
+  etagOf,
+  notFound,
+  patchTenant,
+  removeTenant,
+  updateTenant,
+  type WriteResult,
+} from "../tenant-writes.ts";
 import type { App } from "../app.ts";
 
 const idempotencyHeaders = z.object({
@@ -119,8 +127,15 @@ export function registerTenantRoutes(app: App, dependencies: HttpDependencies): 
       return reply.status(200).send(renderTenant(stored.tenant, breakers));
     },
   );
+}
 
-  const writeResponses = { 200: tenantSchema, 202: tenantSchema, ...problems(400, 404, 409, 412, 413, 415, 503) };
+/** Changes of a tenant's desired state; all may be bound to a version. */
+export function registerTenantWriteRoutes(app: App, dependencies: HttpDependencies): void {
+  const writeResponses = {
+    200: tenantSchema,
+    202: tenantSchema,
+    ...problems(400, 404, 409, 412, 413, 415, 503),
+  };
   app.put(
     "/v1/tenants/:id",
     {
@@ -128,7 +143,8 @@ export function registerTenantRoutes(app: App, dependencies: HttpDependencies): 
         operationId: "updateTenant",
         tags: ["tenants"],
         summary: "Change a tenant",
-        description: "compute_config replaces the present one. 202 when work was started, 200 when nothing has to run.",
+        description:
+          "compute_config replaces the present one. 202 when work was started, 200 when nothing has to run.",
         params: tenantParamsSchema,
         headers: matchHeaders,
         body: updateTenantSchema,
@@ -267,7 +283,9 @@ function actorOf(request: FastifyRequest): Actor {
   return { name: "anonymous", requestId: request.id };
 }
 
-function contextOf(request: { readonly headers: { readonly "if-match"?: string | undefined } } & FastifyRequest): {
+function contextOf(
+  request: { readonly headers: { readonly "if-match"?: string | undefined } } & FastifyRequest,
+): {
   readonly actor: Actor;
   readonly ifMatch: string | undefined;
 } {

@@ -46,6 +46,7 @@ export function keepRunning(options: ChildOptions): ManagedChild {
   logTimer.unref();
 
   async function failStart(reason: string): Promise<void> {
+    clearTimeout(readyTimer);
     const tail = await logTail(options.logFile);
     settleReady?.reject(
       new LandlordError(

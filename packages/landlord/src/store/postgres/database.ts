@@ -1,5 +1,13 @@
 /** The tables as Kysely sees them, and how a connection is made. */
-import { Kysely, PostgresDialect, type ColumnType, type Generated } from "kysely";
+import {
+  Kysely,
+  PostgresDialect,
+  type ColumnType,
+  type Generated,
+  type PostgresPool,
+  type PostgresPoolClient,
+  type PostgresQueryResult,
+} from "kysely";
 import pg from "pg";
 import type { JsonObject } from "../../domain/json.ts";
 import type {
@@ -170,7 +178,47 @@ export function openPool(settings: ConnectionSettings, onIdleError: (error: Erro
 }
 
 export function openKysely(pool: pg.Pool): Kysely<Database> {
-  return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
+  return new Kysely<Database>({ dialect: new PostgresDialect({ pool: abandoningLost(pool) }) });
+}
+
+/**
+ * The pool, but a connection that failed a query without an answer of the server is closed instead of given back. The
+ * driver's timeout leaves the lost query in front of every later one, and ROLLBACK would be the next to wait for it.
+ */
+function abandoningLost(pool: pg.Pool): PostgresPool {
+  return {
+    end: () => pool.end(),
+    async connect() {
+      const client = await pool.connect();
+      let lost: Error | null = null;
+      const query = async (
+        text: string,
+        values: readonly unknown[],
+      ): Promise<PostgresQueryResult<unknown>> => {
+        if (lost !== null) throw lost;
+        try {
+          return (await client.query(text, [...values])) as unknown as PostgresQueryResult<unknown>;
+        } catch (error) {
+          // Whatever the server itself reports carries a severity; after that the connection is as good as before.
+          if (error instanceof Error && !("severity" in error)) lost = error;
+          throw error;
+        }
+      };
+      // The pool listens on idle connections only; one that breaks between two queries would end the process.
+      const onError = (error: Error): void => {
+        lost = error;
+      };
+      client.on("error", onError);
+      return {
+        // Kysely's other overload is for cursors, which are not used.
+        query: query as PostgresPoolClient["query"],
+        release() {
+          client.release(lost ?? undefined);
+          client.off("error", onError);
+        },
+      };
+    },
+  };
 }
 
 /** The error's SQLSTATE (PostgreSQL manual, appendix A), or its Node code, or null. */

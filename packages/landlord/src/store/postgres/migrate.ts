@@ -15,7 +15,7 @@ export interface MigrationReport {
 }
 
 /** The version that a migration's name starts with; 0 for none. */
-function versionOf(name: string): number {
+export function versionOf(name: string): number {
   return Number.parseInt(name, 10) || 0;
 }
 

@@ -156,12 +156,27 @@ async function commitAll(
   } catch (error) {
     if (commits.length === 1 || isUnavailable(error)) throw error;
     const outcomes: CommitOutcome[] = [];
+    const refused: unknown[] = [];
     for (const commit of commits) {
       // Sequential on purpose: a refused batch is rare, and its rows share locks.
-      outcomes.push(...(await commitBatch(db, [commit])));
+      try {
+        outcomes.push(...(await commitBatch(db, [commit])));
+      } catch (single) {
+        if (isUnavailable(single)) throw single;
+        refused.push(single);
+      }
     }
+    // Those that could be committed are; their passes end here all the same, and are taken up again.
+    if (refused.length > 0) throw refused[0];
     return outcomes;
   }
+}
+
+/** JSON as PostgreSQL takes it: what workers report may hold NUL or half a surrogate pair, and would never commit. */
+function toJsonb(value: unknown): string {
+  return JSON.stringify(value, (_key, own: unknown) =>
+    typeof own === "string" ? own.replace(/[\0\p{Surrogate}]/gu, "\ufffd") : own,
+  );
 }
 
 function commitRecord(commit: Commit): Record<string, unknown> {
@@ -227,7 +242,7 @@ async function commitBatch(
   db: Kysely<Database>,
   commits: readonly Commit[],
 ): Promise<readonly CommitOutcome[]> {
-  const input = JSON.stringify(commits.map(commitRecord));
+  const input = toJsonb(commits.map(commitRecord));
   const assignments = sql.join(
     RECONCILER_COLUMNS.map((column) => sql`${sql.ref(column)} = r.${sql.ref(column)}`),
   );

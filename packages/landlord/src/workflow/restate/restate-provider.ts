@@ -16,8 +16,18 @@ import {
 } from "../provider.ts";
 import { parseJobResult } from "../job-report.ts";
 import { RESTATE_SUB_STATES } from "../sub-state.ts";
-import { createRestateHttp, type RestateHttp, type RestateHttpSettings, type RestateResponse } from "./restate-http.ts";
-import { PHASE_STATE_KEY, restateServiceName, WAITING_PHASE, type RestateNaming } from "../../contract/restate-names.ts";
+import {
+  createRestateHttp,
+  type RestateHttp,
+  type RestateHttpSettings,
+  type RestateResponse,
+} from "./restate-http.ts";
+import {
+  PHASE_STATE_KEY,
+  restateServiceName,
+  WAITING_PHASE,
+  type RestateNaming,
+} from "../../contract/restate-names.ts";
 
 export interface RestateProviderSettings extends RestateHttpSettings, RestateNaming {
   /** How long a read-only question may take. */
@@ -50,7 +60,12 @@ export function createRestateProvider(settings: RestateProviderSettings): Workfl
   const http = createRestateHttp(settings);
   const serviceName = (name: string): string => restateServiceName(settings, name);
 
-  async function submit(workflowName: string, executionId: string, body: string, signal: AbortSignal): Promise<Execution> {
+  async function submit(
+    workflowName: string,
+    executionId: string,
+    body: string,
+    signal: AbortSignal,
+  ): Promise<Execution> {
     const service = serviceName(workflowName);
     const response = await http.call({
       base: "ingress",
@@ -61,11 +76,16 @@ export function createRestateProvider(settings: RestateProviderSettings): Workfl
       accept: [NOT_FOUND],
     });
     if (response.status === NOT_FOUND) {
-      throw new NoWorkerError(`No worker is registered for workflow ${service}. Start one with \`landlord worker\`.`);
+      throw new NoWorkerError(
+        `No worker is registered for workflow ${service}. Start one with \`landlord worker\`.`,
+      );
     }
     const { invocationId, status } = response.body as { invocationId?: unknown; status?: unknown };
     if (typeof invocationId !== "string") {
-      throw new EngineRejectedError("engine_answer_invalid", "Restate accepted a workflow without naming its invocation.");
+      throw new EngineRejectedError(
+        "engine_answer_invalid",
+        "Restate accepted a workflow without naming its invocation.",
+      );
     }
     return { executionId, handle: invocationId, alreadyExisted: status === "PreviouslyAccepted" };
   }
@@ -77,7 +97,12 @@ export function createRestateProvider(settings: RestateProviderSettings): Workfl
     getWorkflowStatus: ({ executions, signal }) => readStatuses(http, serviceName, executions, signal),
     async stop({ execution, force, signal }) {
       // Occupying comes first in any case: it tells in one call whether there is anything to cancel.
-      const found = await submit(execution.workflowName, execution.executionId, JSON.stringify(VOID_REQUEST), signal);
+      const found = await submit(
+        execution.workflowName,
+        execution.executionId,
+        JSON.stringify(VOID_REQUEST),
+        signal,
+      );
       if (found.alreadyExisted) {
         await http.call({
           base: "admin",
@@ -105,8 +130,10 @@ export function createRestateProvider(settings: RestateProviderSettings): Workfl
           throw new LandlordError("query_failed", failureText(response.body));
         }
         // Whatever else ended the call came from the engine, which could not get an answer from a worker.
-        if (response.fromInvocation) throw new NoWorkerError(`No worker answered: ${failureText(response.body)}`);
-        if (response.status === NOT_FOUND) throw new NoWorkerError(`No worker is registered for service ${service}.`);
+        if (response.fromInvocation)
+          throw new NoWorkerError(`No worker answered: ${failureText(response.body)}`);
+        if (response.status === NOT_FOUND)
+          throw new NoWorkerError(`No worker is registered for service ${service}.`);
         return response.body as Json;
       } catch (error) {
         // The engine answers at once; when the question times out it is the worker that is missing.
@@ -145,7 +172,10 @@ async function readStatuses(
   signal: AbortSignal,
 ): Promise<readonly WorkflowStatus[]> {
   if (executions.length > STATUS_BATCH_LIMIT) {
-    throw new EngineRejectedError("batch_too_large", `At most ${STATUS_BATCH_LIMIT} statuses can be asked for at once.`);
+    throw new EngineRejectedError(
+      "batch_too_large",
+      `At most ${STATUS_BATCH_LIMIT} statuses can be asked for at once.`,
+    );
   }
   const known = executions.filter((execution) => execution.handle !== null);
   const rows = await queryInvocations(http, known.map(handleOf), signal);
@@ -157,7 +187,8 @@ async function readStatuses(
     if (execution.handle === null) return readByKey(http, serviceName, execution, signal);
     const row = rows.get(execution.handle);
     if (row === undefined) return unknownStatus(execution.executionId);
-    if (row.status !== "completed") return openStatus(execution.executionId, row, waiting.has(execution.executionId));
+    if (row.status !== "completed")
+      return openStatus(execution.executionId, row, waiting.has(execution.executionId));
     const response = await http.call({
       base: "ingress",
       method: "GET",
@@ -167,7 +198,10 @@ async function readStatuses(
     });
     if (response.fromInvocation || response.status < 300) return endedStatus(execution.executionId, response);
     // Purged between the two reads, or kept without its result: it has ended, and says no more.
-    return failedStatus(execution.executionId, row.completion_failure ?? "The engine no longer has the result.");
+    return failedStatus(
+      execution.executionId,
+      row.completion_failure ?? "The engine no longer has the result.",
+    );
   });
 }
 
@@ -228,7 +262,13 @@ async function queryWaiting(
 }
 
 async function querySql<Row>(http: RestateHttp, query: string, signal: AbortSignal): Promise<readonly Row[]> {
-  const response = await http.call({ base: "admin", method: "POST", path: "/query", body: { query }, signal });
+  const response = await http.call({
+    base: "admin",
+    method: "POST",
+    path: "/query",
+    body: { query },
+    signal,
+  });
   return (response.body as { rows: readonly Row[] }).rows;
 }
 
@@ -240,7 +280,10 @@ function openStatus(executionId: string, row: InvocationRow, announcedWaiting: b
     subState: announcedWaiting && subState === "running" ? "waiting" : subState,
     retryCount: Math.max(0, (row.retry_count ?? 1) - 1),
     nextRetryAt: row.next_retry_at === undefined ? null : new Date(row.next_retry_at),
-    error: row.last_failure === undefined ? null : { code: "attempt_failed", message: withoutStack(row.last_failure) },
+    error:
+      row.last_failure === undefined
+        ? null
+        : { code: "attempt_failed", message: withoutStack(row.last_failure) },
     output: null,
   };
 }
@@ -309,7 +352,11 @@ function isTimeout(error: unknown): boolean {
   return error instanceof Error && (error.name === "TimeoutError" || messageOf(error).includes("timeout"));
 }
 
-async function mapBounded<T, R>(items: readonly T[], limit: number, map: (item: T) => Promise<R>): Promise<R[]> {
+async function mapBounded<T, R>(
+  items: readonly T[],
+  limit: number,
+  map: (item: T) => Promise<R>,
+): Promise<R[]> {
   const results: R[] = new Array<R>(items.length);
   let next = 0;
   const lanes = Array.from({ length: Math.min(limit, items.length) }, async () => {

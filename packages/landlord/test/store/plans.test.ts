@@ -1,0 +1,126 @@
+/** What the hot statements cost with a fleet in the tables: the plans that PostgreSQL really chooses. */
+import pg from "pg";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { claim, created, openStoreUnderTest, type StoreUnderTest } from "./kit.ts";
+
+const FLEET = 20_000;
+
+interface Plan {
+  readonly "Node Type": string;
+  readonly "Relation Name"?: string;
+  readonly "Index Name"?: string;
+  readonly "Actual Rows": number;
+  readonly "Actual Loops": number;
+  readonly "Rows Removed by Filter"?: number;
+  readonly Plans?: readonly Plan[];
+}
+
+let under: StoreUnderTest;
+let plans: { readonly query: string; readonly plan: Plan }[];
+let client: pg.Client;
+
+beforeAll(async () => {
+  under = await openStoreUnderTest();
+  const { id } = await created(under.store);
+  // A settled fleet: nearly nothing is due, a few are failed.
+  await under.database.query(
+    `INSERT INTO tenants SELECT (jsonb_populate_record(t, jsonb_build_object('id', gen_random_uuid(), 'name', 'fleet-' || i,
+        'status', CASE WHEN i % 1000 = 0 THEN 'failed' ELSE 'ready' END))).*
+     FROM tenants t, generate_series(1, $2::int) i WHERE t.id = $1`,
+    [id, FLEET],
+  );
+  await under.database.query(
+    `INSERT INTO tenant_work (tenant_id, next_reconcile_at)
+     SELECT id, CASE WHEN random() < 0.5 THEN now() + random() * interval '1 hour' END FROM tenants ON CONFLICT DO NOTHING`,
+  );
+  await under.database.query(`ANALYZE`);
+  client = new pg.Client({ connectionString: under.database.url });
+  await client.connect();
+});
+afterAll(async () => {
+  await client.end();
+  await under.close();
+});
+
+/** The plans of whatever `run` sends, as auto_explain notes them in this database's sessions. */
+async function plansOf(sql: string, values: readonly unknown[] = []): Promise<void> {
+  const result = await client.query<{ "QUERY PLAN": { Plan: Plan }[] }>(`EXPLAIN (ANALYZE, FORMAT JSON) ${sql}`, [...values]);
+  plans = result.rows.flatMap((row) => row["QUERY PLAN"].map((each) => ({ query: sql, plan: each.Plan })));
+}
+
+function* nodes(plan: Plan): Generator<Plan> {
+  yield plan;
+  for (const child of plan.Plans ?? []) yield* nodes(child);
+}
+const all = (): Plan[] => plans.flatMap(({ plan }) => [...nodes(plan)]);
+const sequentialScans = (): (string | undefined)[] =>
+  all()
+    .filter((node) => node["Node Type"] === "Seq Scan")
+    .map((node) => node["Relation Name"]);
+const indexes = (): (string | undefined)[] => all().map((node) => node["Index Name"]).filter((name) => name !== undefined);
+
+/** The text and values of the last statement that the store sent, taken where the driver gets them. */
+async function captured(run: () => Promise<unknown>): Promise<{ text: string; values: readonly unknown[] }[]> {
+  const seen: { text: string; values: readonly unknown[] }[] = [];
+  const { query } = pg.Client.prototype;
+  const spy = function (this: pg.Client, ...sent: unknown[]): unknown {
+    if (typeof sent[0] === "string" && !/^(begin|commit)/.test(sent[0])) {
+      seen.push({ text: sent[0], values: (sent[1] ?? []) as unknown[] });
+    }
+    return Reflect.apply(query, this, sent) as unknown;
+  };
+  pg.Client.prototype.query = spy as typeof query;
+  try {
+    await run();
+  } finally {
+    pg.Client.prototype.query = query;
+  }
+  return seen;
+}
+
+it("a claim with nothing due reads a handful of rows, by the due index", async () => {
+  // Takes the one that is due; from then on the fleet is idle.
+  await claim(under.store);
+  const [statement] = await captured(() => claim(under.store));
+  if (statement === undefined) throw new Error("nothing was sent");
+  await plansOf(statement.text, statement.values);
+  expect(indexes()).toContain("tenant_work_due");
+  expect(sequentialScans()).toEqual([]);
+  expect(Math.max(...all().map((node) => (node["Rows Removed by Filter"] ?? 0) * node["Actual Loops"]))).toBeLessThan(50);
+});
+
+it("a list of failed tenants uses the index on status", async () => {
+  const statements = await captured(() =>
+    under.store.listTenants({
+      statuses: ["failed"],
+      includeArchived: true,
+      workflowSubState: null,
+      hasWorkflowError: null,
+      minRetryCount: null,
+      limit: 50,
+      offset: 0,
+    }),
+  );
+  expect(statements).toHaveLength(2);
+  for (const { text, values } of statements) {
+    await plansOf(text, values);
+    expect(indexes()).toContain("tenants_by_status");
+    expect(sequentialScans()).toEqual([]);
+  }
+});
+
+it("a get, by id or by name, and an idle sequencer read single rows", async () => {
+  for (const run of [
+    () => under.store.getTenant({ idOrName: "fleet-77" }),
+    () => under.store.getTenant({ idOrName: "11111111-1111-4111-8111-111111111111" }),
+    () => under.store.listTransitions({ idOrName: "fleet-77", limit: 50, offset: 0 }),
+    () => under.store.listOperations({ idOrName: "fleet-77", limit: 50, offset: 0 }),
+  ]) {
+    const [statement] = await captured(run);
+    if (statement === undefined) throw new Error("nothing was sent");
+    await plansOf(statement.text, statement.values);
+    expect(all().map((node) => node["Relation Name"])).not.toContain("nothing");
+    expect(Math.max(...all().map((node) => node["Rows Removed by Filter"] ?? 0))).toBeLessThan(10);
+    expect(sequentialScans().filter((name) => name === "tenants")).toEqual([]);
+  }
+});

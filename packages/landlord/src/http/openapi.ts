@@ -1,4 +1,5 @@
 /** The OpenAPI document: its head, and what is mended in the generated body. */
+import { STATUS_CODES } from "node:http";
 import type { SwaggerOptions } from "@fastify/swagger";
 
 type OpenApiInfo = Extract<SwaggerOptions, { openapi?: unknown }>["openapi"];
@@ -30,24 +31,46 @@ interface Node {
   [key: string]: unknown;
 }
 
-/** Drops the unused `…Input` twins of named schemas, and gives problems their media type. */
+/**
+ * What the generator does not know: the media types of problems and merge patches, words for each answer, and that a
+ * schema which is only ever sent needs no name of its own.
+ */
 export function finishDocument<Document extends object>(document: Document): Document {
   const copy = structuredClone(document) as Node;
-  for (const response of responsesOf(copy)) {
-    const content = response["content"] as Node | undefined;
-    const json = content?.["application/json"] as { schema?: { $ref?: string } } | undefined;
-    if (json?.schema?.$ref === PROBLEM_REFERENCE) response["content"] = { "application/problem+json": json };
+  for (const { method, operation } of operationsOf(copy)) {
+    for (const [status, response] of Object.entries((operation["responses"] ?? {}) as Record<string, Node>)) {
+      response["description"] = STATUS_CODES[status] ?? "Answer";
+      const content = response["content"] as Node | undefined;
+      const json = content?.["application/json"] as { schema?: { $ref?: string } } | undefined;
+      if (json?.schema?.$ref === PROBLEM_REFERENCE) response["content"] = { "application/problem+json": json };
+    }
+    const body = (operation["requestBody"] as Node | undefined)?.["content"] as Node | undefined;
+    if (method === "patch" && body !== undefined) body["application/merge-patch+json"] = body["application/json"];
   }
   pruneUnusedSchemas(copy);
-  return copy as Document;
+  return withPlainNames(copy) as Document;
 }
 
-function* responsesOf(document: Node): Iterable<Node> {
+function* operationsOf(document: Node): Iterable<{ readonly method: string; readonly operation: Node }> {
   for (const path of Object.values((document["paths"] ?? {}) as Record<string, Record<string, Node>>)) {
-    for (const operation of Object.values(path)) {
-      yield* Object.values((operation["responses"] ?? {}) as Record<string, Node>);
-    }
+    for (const [method, operation] of Object.entries(path)) yield { method, operation };
   }
+}
+
+/** The generator calls what is sent `…Input`, also where nothing of the plain name is left. */
+function withPlainNames(document: Node): Node {
+  const schemas = ((document["components"] as Node | undefined)?.["schemas"] ?? {}) as Node;
+  const renamed = Object.keys(schemas).filter(
+    (name) => name.endsWith("Input") && !(name.slice(0, -"Input".length) in schemas),
+  );
+  let text = JSON.stringify(document);
+  for (const name of renamed) {
+    const plain = name.slice(0, -"Input".length);
+    text = text
+      .replaceAll(`"#/components/schemas/${name}"`, `"#/components/schemas/${plain}"`)
+      .replace(`"${name}":`, `"${plain}":`);
+  }
+  return JSON.parse(text) as Node;
 }
 
 function pruneUnusedSchemas(document: Node): void {

@@ -299,13 +299,17 @@ describe("shared resources", () => {
     });
   });
 
-  it("sets the limits where cgroups are available, and removes the groups", async (context) => {
+  it("sets the limits where cgroups are available, and removes the groups", async () => {
     const cgroups = await detectCgroups();
-    if (cgroups.version === "none") return context.skip("this host lets nobody make cgroups");
     const provider = await newProvider();
     const resources = { cpu: 250, memory: 64, pids: 32 };
     const spec = newSpec({ command: sleeper, resources });
     const observation = await applied(provider, spec);
+    if (cgroups.version === "none") {
+      // This host lets nobody make cgroups: the workload runs all the same, and says that it has none.
+      expect(observation.resourceIds["cgroup"]).toBe("none");
+      return;
+    }
     const launch = observation.resourceIds["launch"] ?? "";
     const groups = cgroups.roots.map(({ path }) => join(path, "landlord", instanceId, spec.tenantId));
     const read = (file: string) =>

@@ -23,7 +23,8 @@ export function atEnd(cleanup: () => Promise<unknown> | void): void {
 export function newFolder(mode = 0o755): string {
   const folder = mkdtempSync(join(tmpdir(), "landlord-embedded-"));
   chmodSync(folder, mode);
-  atEnd(() => rmSync(folder, { recursive: true, force: true }));
+  // An initdb whose supervisor was killed may still be writing.
+  atEnd(() => rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 }));
   return folder;
 }
 

@@ -33,8 +33,12 @@ const mock = (config: unknown, more: Record<string, unknown> = {}): Record<strin
 const LONE_HIGH = String.raw`{"name":"new-one","compute_provider":"mock","compute_config":{"a":"\ud800x"}}`;
 const LONE_LOW = String.raw`{"name":"new-one","compute_provider":"mock","compute_config":{"\udc00":1}}`;
 
-/** [what, body, where the first detail points, status] */
-const CREATES: readonly (readonly [string, unknown, string, number?])[] = [
+/** What is wrong, the body, where a detail points ("" for nowhere), the status if it is not 400. */
+type Case = readonly [what: string, body: unknown, pointer: string, status?: number];
+const named = (cases: readonly Case[]) =>
+  cases.map(([what, body, pointer, status = 400]) => ({ what, body, pointer, status }));
+
+const CREATES: readonly Case[] = [
   ["malformed JSON", '{"name":', ""],
   ["empty body", "", ""],
   ["JSON null", "null", "/"],
@@ -64,7 +68,11 @@ const CREATES: readonly (readonly [string, unknown, string, number?])[] = [
   ["provider unknown", mock({}, { compute_provider: "nope" }), "/compute_provider"],
   ["provider inherited from Object", mock({}, { compute_provider: "constructor" }), "/compute_provider"],
   ["provider missing", { name: "new-one", compute_config: {} }, "/compute_provider"],
-  ["provider in the config a number", { name: "new-one", compute_config: { compute_provider: 3 } }, "/compute_config/compute_provider"],
+  [
+    "provider in the config a number",
+    { name: "new-one", compute_config: { compute_provider: 3 } },
+    "/compute_config/compute_provider",
+  ],
   ["labels an array", mock({}, { labels: [] }), "/labels"],
   ["labels null", mock({}, { labels: null }), "/labels"],
   ["label a number", mock({}, { labels: { a: 1 } }), "/labels/a"],
@@ -82,15 +90,31 @@ const CREATES: readonly (readonly [string, unknown, string, number?])[] = [
   ["config key with NUL", mock({ "a\0": 1 }), "/compute_config"],
   ["lone high surrogate", LONE_HIGH, "/compute_config/a"],
   ["lone low surrogate in a key", LONE_LOW, "/compute_config"],
-  ["a number beyond doubles", '{"name":"new-one","compute_provider":"mock","compute_config":{"n":1e400}}', "/compute_config/n"],
+  [
+    "a number beyond doubles",
+    '{"name":"new-one","compute_provider":"mock","compute_config":{"n":1e400}}',
+    "/compute_config/n",
+  ],
   ["__proto__", '{"name":"new-one","compute_provider":"mock","compute_config":{"__proto__":{"x":1}}}', ""],
   ["constructor.prototype", '{"name":"new-one","compute_config":{"constructor":{"prototype":{"x":1}}}}', ""],
-  ["200 levels", `{"name":"new-one","compute_provider":"mock","compute_config":${nested(200)}}`, "/compute_config"],
-  ["10,000 levels", `{"name":"new-one","compute_provider":"mock","compute_config":${nested(10_000)}}`, "/compute_config"],
+  [
+    "200 levels",
+    `{"name":"new-one","compute_provider":"mock","compute_config":${nested(200)}}`,
+    "/compute_config",
+  ],
+  [
+    "10,000 levels",
+    `{"name":"new-one","compute_provider":"mock","compute_config":${nested(10_000)}}`,
+    "/compute_config",
+  ],
   ["100,000 levels of a list", "[".repeat(100_000) + "]".repeat(100_000), "/0"],
   ["redaction marker without a stored value", mock({ password: "[redacted]" }), "/compute_config/password"],
   ["process: no command", mock({}, { compute_provider: "process" }), "/compute_config/command"],
-  ["process: unknown key", mock({ command: ["true"], colour: 1 }, { compute_provider: "process" }), "/compute_config/colour"],
+  [
+    "process: unknown key",
+    mock({ command: ["true"], colour: 1 }, { compute_provider: "process" }),
+    "/compute_config/colour",
+  ],
   [
     "process: wrong type deep inside",
     mock({ command: ["true"], health_check: { interval_seconds: "x" } }, { compute_provider: "process" }),
@@ -101,19 +125,31 @@ const CREATES: readonly (readonly [string, unknown, string, number?])[] = [
 ];
 
 describe("POST /v1/tenants refuses", () => {
-  it.each(CREATES)("%s", async (_what, body, pointer, status = 400) => {
+  it.each(named(CREATES))("$what", async ({ body, pointer, status }) => {
     const text = typeof body === "string" ? body : JSON.stringify(body);
     const answer = await raw(system.url, "POST", "/v1/tenants", text, { "content-type": "application/json" });
     const { details } = expectProblem(answer, status);
     expect(details.length).toBeGreaterThan(0);
-    if (pointer !== "") expect(details.some((detail) => detail.startsWith(`${pointer}:`)), details.join(" | ")).toBe(true);
+    if (pointer !== "")
+      expect(
+        details.some((detail) => detail.startsWith(`${pointer}:`)),
+        details.join(" | "),
+      ).toBe(true);
     await nothingStored();
   });
 
   it("says every problem of a body at once", async () => {
-    const answer = await api.call("POST", "/v1/tenants", { name: "Bad", compute_config: 3, labels: { a: 1 } });
+    const answer = await api.call("POST", "/v1/tenants", {
+      name: "Bad",
+      compute_config: 3,
+      labels: { a: 1 },
+    });
     const { details } = expectProblem(answer, 400, "invalid_request");
-    expect(details.map((detail) => detail.split(":")[0]).sort()).toEqual(["/compute_config", "/labels/a", "/name"]);
+    expect(details.map((detail) => detail.split(":")[0]).sort()).toEqual([
+      "/compute_config",
+      "/labels/a",
+      "/name",
+    ]);
   });
 
   it("names the choices when the provider is missing", async () => {
@@ -122,7 +158,7 @@ describe("POST /v1/tenants refuses", () => {
   });
 });
 
-const CHANGES: readonly (readonly [string, unknown, string, number?])[] = [
+const CHANGES: readonly Case[] = [
   ["malformed JSON", "{", ""],
   ["empty body", "", ""],
   ["an array", [], "/"],
@@ -141,17 +177,27 @@ const CHANGES: readonly (readonly [string, unknown, string, number?])[] = [
   ["too deep", `{"compute_config":${nested(10_000)}}`, "/compute_config"],
   ["a number beyond doubles", '{"compute_config":{"n":-1e999}}', "/compute_config/n"],
   ["__proto__", '{"compute_config":{"__proto__":1}}', ""],
-  ["redaction marker without a stored value", { compute_config: { token: "[redacted]" } }, "/compute_config/token"],
+  [
+    "redaction marker without a stored value",
+    { compute_config: { token: "[redacted]" } },
+    "/compute_config/token",
+  ],
   ["too large a body", { compute_config: { blob: "x".repeat(1_100_000) } }, "", 413],
 ];
 
 describe.each(["PUT", "PATCH"])("%s /v1/tenants/{id} refuses", (method) => {
-  it.each(CHANGES)("%s", async (_what, body, pointer, status = 400) => {
+  it.each(named(CHANGES))("$what", async ({ body, pointer, status }) => {
     const text = typeof body === "string" ? body : JSON.stringify(body);
-    const answer = await raw(system.url, method, "/v1/tenants/victim", text, { "content-type": "application/json" });
+    const answer = await raw(system.url, method, "/v1/tenants/victim", text, {
+      "content-type": "application/json",
+    });
     const { details } = expectProblem(answer, status);
     expect(details.length).toBeGreaterThan(0);
-    if (pointer !== "") expect(details.some((detail) => detail.startsWith(pointer)), details.join(" | ")).toBe(true);
+    if (pointer !== "")
+      expect(
+        details.some((detail) => detail.startsWith(pointer)),
+        details.join(" | "),
+      ).toBe(true);
     await nothingStored();
   });
 });
@@ -195,7 +241,10 @@ describe("refuses in the address", () => {
   ])("%s %s", async (method, path, pointer) => {
     const body = method === "PUT" || method === "PATCH" ? {} : undefined;
     const { details } = expectProblem(await api.call(method, path, body), 400);
-    expect(details.some((detail) => detail.startsWith(pointer)), details.join(" | ")).toBe(true);
+    expect(
+      details.some((detail) => detail.startsWith(pointer)),
+      details.join(" | "),
+    ).toBe(true);
     await nothingStored();
   });
 
@@ -207,18 +256,20 @@ describe("refuses in the address", () => {
     [`/v1/tenants/${"a".repeat(5_000)}`, 400],
   ])("a path that cannot be read (%#)", async (path, status) => {
     // Not by fetch: it mends addresses.
-    const answer = await new Promise<{ status: number; headers: Headers; body: unknown }>((resolve, reject) => {
-      httpRequest(`${system.url}`, { path, method: "GET" }, (response) => {
-        let text = "";
-        response.setEncoding("utf8").on("data", (part: string) => (text += part));
-        response.on("end", () => {
-          const headers = new Headers(Object.entries(response.headers) as [string, string][]);
-          resolve({ status: response.statusCode ?? 0, headers, body: JSON.parse(text) });
-        });
-      })
-        .on("error", reject)
-        .end();
-    });
+    const answer = await new Promise<{ status: number; headers: Headers; body: unknown }>(
+      (resolve, reject) => {
+        httpRequest(system.url, { path, method: "GET" }, (response) => {
+          let text = "";
+          response.setEncoding("utf8").on("data", (part: string) => (text += part));
+          response.on("end", () => {
+            const headers = new Headers(Object.entries(response.headers) as [string, string][]);
+            resolve({ status: response.statusCode ?? 0, headers, body: JSON.parse(text) });
+          });
+        })
+          .on("error", reject)
+          .end();
+      },
+    );
     expectProblem(answer, status);
   });
 });
@@ -282,7 +333,11 @@ it("what is at the limits is accepted", async () => {
     name: "a".repeat(255),
     labels: { ...many(63), ["k".repeat(253)]: "v".repeat(1_024) },
     annotations: { ...many(63), text: "ä".repeat(16_384) },
-    compute_config: { blob: "x".repeat(128 * 1024 - 1_000), deep: JSON.parse(nested(50)) as unknown, emoji: "😀" },
+    compute_config: {
+      blob: "x".repeat(128 * 1024 - 1_000),
+      deep: JSON.parse(nested(50)) as unknown,
+      emoji: "😀",
+    },
   });
   expect(Object.keys(accepted.labels)).toHaveLength(64);
   expect(accepted.compute_config["emoji"]).toBe("😀");

@@ -81,7 +81,8 @@ describe("Idempotency-Key", () => {
     const key = freshName("key");
     const answers = await times(20, () => post(key, bodyOf(freshName("other"))));
     expect(answers.filter((answer) => answer.status === 201)).toHaveLength(1);
-    for (const answer of answers.filter((each) => each.status !== 201)) expectProblem(answer, 422, "idempotency_key_reused");
+    for (const answer of answers.filter((each) => each.status !== 201))
+      expectProblem(answer, 422, "idempotency_key_reused");
     const rows = await system.database.query(`SELECT id FROM tenants WHERE name LIKE 'other-%'`);
     expect(rows).toHaveLength(1);
   });
@@ -89,7 +90,10 @@ describe("Idempotency-Key", () => {
   it("expires", async () => {
     const key = freshName("key");
     const first = await post(key, bodyOf(freshName()));
-    await system.database.query(`UPDATE idempotency_keys SET expires_at = now() - interval '1 second' WHERE key = $1`, [key]);
+    await system.database.query(
+      `UPDATE idempotency_keys SET expires_at = now() - interval '1 second' WHERE key = $1`,
+      [key],
+    );
     const second = await post(key, bodyOf(freshName()));
     expect(second.status).toBe(201);
     expect(second.body.id).not.toBe(first.body.id);
@@ -106,7 +110,10 @@ describe("Idempotency-Key", () => {
   it("without one, 20 at once create one tenant and 19 conflicts", async () => {
     const body = bodyOf(freshName());
     const answers = await times(20, () => api.call("POST", "/v1/tenants", body));
-    expect(answers.map((answer) => answer.status).sort()).toEqual([201, ...Array.from({ length: 19 }, () => 409)]);
+    expect(answers.map((answer) => answer.status).sort()).toEqual([
+      201,
+      ...Array.from({ length: 19 }, () => 409),
+    ]);
   });
 });
 
@@ -123,7 +130,11 @@ describe("If-Match", () => {
     await api.call("PUT", `/v1/tenants/${id}`, { labels: { a: "1" } });
     const before = await contents(system.database);
     for (const tag of ['"1"', '"3"', 'W/"2"', '"2x"']) {
-      expectProblem(await api.call(method, `/v1/tenants/${id}${path}`, body, { "if-match": tag }), 412, "precondition_failed");
+      expectProblem(
+        await api.call(method, `/v1/tenants/${id}${path}`, body, { "if-match": tag }),
+        412,
+        "precondition_failed",
+      );
     }
     expect(await contents(system.database)).toEqual(before);
     const accepted = await api.call(method, `/v1/tenants/${id}${path}`, body, { "if-match": '"7", "2"' });
@@ -139,7 +150,10 @@ describe("If-Match", () => {
 
   it("the version counts clients' writes, not status changes", async () => {
     const { id } = await create(api);
-    await system.database.query(`UPDATE tenants SET status = 'ready', revision = revision + 5 WHERE id = $1`, [id]);
+    await system.database.query(
+      `UPDATE tenants SET status = 'ready', revision = revision + 5 WHERE id = $1`,
+      [id],
+    );
     const read = await api.call("GET", `/v1/tenants/${id}`);
     expect(read.headers.get("etag")).toBe('"1"');
     const answer = await api.call("PUT", `/v1/tenants/${id}`, { labels: { a: "1" } }, { "if-match": '"1"' });
@@ -150,7 +164,12 @@ describe("If-Match", () => {
     const { id } = await create(api);
     for (let version = 1; version <= 3; version++) {
       const answers = await times(20, (index) =>
-        api.call("PUT", `/v1/tenants/${id}`, { compute_config: { version, index } }, { "if-match": `"${version}"` }),
+        api.call(
+          "PUT",
+          `/v1/tenants/${id}`,
+          { compute_config: { version, index } },
+          { "if-match": `"${version}"` },
+        ),
       );
       expect(answers.filter((answer) => answer.status === 202)).toHaveLength(1);
       expect(answers.filter((answer) => answer.status === 412)).toHaveLength(19);
@@ -161,9 +180,12 @@ describe("If-Match", () => {
 
 it("50 concurrent PUTs: none is lost, none is counted twice", async () => {
   const { id } = await create(api);
-  const answers = await times(50, (index) => api.call<TenantBody>("PUT", `/v1/tenants/${id}`, { compute_config: { index } }));
+  const answers = await times(50, (index) =>
+    api.call<TenantBody>("PUT", `/v1/tenants/${id}`, { compute_config: { index } }),
+  );
   const accepted = answers.filter((answer) => answer.status === 202);
-  for (const answer of answers.filter((each) => each.status !== 202)) expectProblem(answer, 409, "write_contention");
+  for (const answer of answers.filter((each) => each.status !== 202))
+    expectProblem(answer, 409, "write_contention");
   expect(accepted.length).toBeGreaterThan(0);
 
   const generations = accepted.map((answer) => answer.body.generation).sort((a, b) => a - b);
@@ -173,14 +195,19 @@ it("50 concurrent PUTs: none is lost, none is counted twice", async () => {
   const last = accepted.find((answer) => answer.body.generation === tenant?.generation);
   expect(tenant?.compute_config).toEqual(last?.body.compute_config);
 
-  const history = await system.database.query(`SELECT generation FROM transitions WHERE tenant_id = $1 ORDER BY id`, [id]);
+  const history = await system.database.query(
+    `SELECT generation FROM transitions WHERE tenant_id = $1 ORDER BY id`,
+    [id],
+  );
   expect(history.map((row) => Number(row["generation"]))).toEqual([1, ...generations]);
   const kept = await system.database.query(
     `SELECT generation, desired_config -> 'index' AS index FROM generations WHERE tenant_id = $1 ORDER BY generation`,
     [id],
   );
   expect(kept.slice(1).map((row) => row["index"])).toEqual(
-    generations.map((each) => accepted.find((answer) => answer.body.generation === each)?.body.compute_config["index"]),
+    generations.map(
+      (each) => accepted.find((answer) => answer.body.generation === each)?.body.compute_config["index"],
+    ),
   );
 });
 
@@ -193,7 +220,10 @@ it("a PUT that races with a DELETE is either before it or refused", async () => 
     ]);
     expect(deleted.status).toBe(202);
     expect([202, 409]).toContain(put.status);
-    expect(await api.tenant(id)).toMatchObject({ status: "deleting", generation: put.status === 202 ? 3 : 2 });
+    expect(await api.tenant(id)).toMatchObject({
+      status: "deleting",
+      generation: put.status === 202 ? 3 : 2,
+    });
   }
 });
 

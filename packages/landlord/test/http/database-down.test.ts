@@ -1,5 +1,6 @@
 /** The database refuses, resets, or goes silent: 503 in bounded time, and back to work without a restart. */
 import type { AddressInfo } from "node:net";
+import pg from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { createApp, type App } from "../../src/http/app.ts";
 import { builtInCompute, createComputeCatalog } from "../../src/start/compute-registry.ts";
@@ -58,7 +59,8 @@ describe("the whole server", () => {
 
   it("503 while the database refuses, then the same server serves again", async () => {
     proxy.refuse();
-    for (const answer of await Promise.all(readsAndWrites(api, id).map((send) => send()))) expectUnavailable(answer);
+    for (const answer of await Promise.all(readsAndWrites(api, id).map((send) => send())))
+      expectUnavailable(answer);
     const ready = await api.call<{ checks: Record<string, string>; error: string }>("GET", "/ready");
     expect(ready).toMatchObject({ status: 503, body: { status: "unavailable" } });
     expect(ready.body.checks["database"]).not.toBe("ok");
@@ -77,7 +79,9 @@ describe("the whole server", () => {
   it("a cut connection costs at most the requests that were on it", async () => {
     await Promise.all(Array.from({ length: 10 }, () => api.call("GET", "/v1/tenants")));
     proxy.cut();
-    await eventually(async () => (await api.call("GET", "/v1/tenants")).status === 200, { what: "served again" });
+    await eventually(async () => (await api.call("GET", "/v1/tenants")).status === 200, {
+      what: "served again",
+    });
     const answers = await Promise.all(Array.from({ length: 20 }, () => api.call("GET", "/v1/tenants")));
     expect(answers.map((answer) => answer.status)).toEqual(Array.from({ length: 20 }, () => 200));
   });
@@ -130,7 +134,13 @@ describe("a silent database", () => {
         readiness: () => Promise.resolve({}),
         logger: testLogger,
       },
-      { bodyLimitBytes: 1_048_576, readTimeoutMs: 10_000, writeTimeoutMs: 30_000, idleTimeoutMs: 10_000, loopbackOnly: true },
+      {
+        bodyLimitBytes: 1_048_576,
+        readTimeoutMs: 10_000,
+        writeTimeoutMs: 30_000,
+        idleTimeoutMs: 10_000,
+        loopbackOnly: true,
+      },
     );
     await app.listen({ host: "127.0.0.1", port: 0 });
     api = apiOf(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`);
@@ -157,7 +167,9 @@ describe("a silent database", () => {
     // The swallowed bytes stay lost; only connections that are made anew can serve.
     proxy.restore();
     const startedMs = performance.now();
-    for (const answer of await Promise.all(Array.from({ length: 6 }, () => api.call("GET", `/v1/tenants/${id}`)))) {
+    for (const answer of await Promise.all(
+      Array.from({ length: 6 }, () => api.call("GET", `/v1/tenants/${id}`)),
+    )) {
       expect(answer.status).toBe(200);
     }
     expect(performance.now() - startedMs).toBeLessThan(STATEMENT_TIMEOUT_MS + 1_000);
@@ -196,13 +208,15 @@ describe("a silent database", () => {
   });
 
   it("a statement that takes too long is aborted by the server, and its connection goes on", async () => {
-    await database.query(`BEGIN`);
+    const holder = new pg.Client({ connectionString: database.url });
+    await holder.connect();
     try {
-      await database.query(`LOCK TABLE tenant_work IN ACCESS EXCLUSIVE MODE`);
+      await holder.query(`BEGIN`);
+      await holder.query(`LOCK TABLE tenant_work IN ACCESS EXCLUSIVE MODE`);
       const answer = await api.call("PUT", `/v1/tenants/${id}`, { compute_config: { a: 1 } });
       expectUnavailable(answer);
     } finally {
-      await database.query(`ROLLBACK`);
+      await holder.end();
     }
     expect((await api.call("PUT", `/v1/tenants/${id}`, { compute_config: { a: 1 } })).status).toBe(202);
   });

@@ -9,7 +9,11 @@ import { API_ONLY } from "./kit.ts";
 
 interface Step {
   readonly send: { readonly method: string; readonly path: string; readonly body?: unknown };
-  readonly expect: { readonly answer: string; readonly status?: number; readonly values?: Record<string, unknown> };
+  readonly expect: {
+    readonly answer: string;
+    readonly status?: number;
+    readonly values?: Record<string, unknown>;
+  };
   /** Search the listed tenants for this name; `{id}` in later paths is its UUID. */
   readonly find?: string;
 }
@@ -35,7 +39,8 @@ const CHECKS: Readonly<Record<string, (value: unknown) => boolean>> = {
   object: isObject,
   "object of strings": (value) => isObject(value) && Object.values(value).every(isString),
   "list of strings": (value) => Array.isArray(value) && value.every(isString),
-  "list of tenant": (value) => Array.isArray(value) && value.every((item) => problemsOf(item, "tenant").length === 0),
+  "list of tenant": (value) =>
+    Array.isArray(value) && value.every((item) => problemsOf(item, "tenant").length === 0),
   // RFC 3339, section 5.6.
   time: (value) =>
     /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/.test(String(value)) &&
@@ -55,7 +60,11 @@ function problemsOf(value: unknown, answer: string): string[] {
 }
 
 /** As the reference's CLI builds its addresses. */
-async function send(base: string, step: Step, id: string): Promise<{ readonly status: number; readonly body: unknown }> {
+async function send(
+  base: string,
+  step: Step,
+  id: string,
+): Promise<{ readonly status: number; readonly body: unknown }> {
   const root = `${base.replace(/\/$/, "").replace(/\/v1$/, "")}/v1`;
   const { method, path, body } = step.send;
   const response = await fetch(`${root}${path.replace("{id}", id)}`, {
@@ -69,7 +78,11 @@ async function send(base: string, step: Step, id: string): Promise<{ readonly st
 
 let system: TestSystem;
 beforeEach(async () => {
-  const server = { ...API_ONLY.server, "compute.default_provider": "mock", "compute.mock": { defaults: { size: "s" } } };
+  const server = {
+    ...API_ONLY.server,
+    "compute.default_provider": "mock",
+    "compute.mock": { defaults: { size: "s" } },
+  };
   system = await startTestSystem({ ...API_ONLY, server });
 });
 afterEach(() => system.stop());
@@ -100,5 +113,7 @@ it("the decoder is strict", () => {
   expect(problemsOf({ error: "x", details: [1] }, "error")).toHaveLength(1);
   expect(problemsOf({ error: "x", details: null }, "error")).toHaveLength(1);
   expect(problemsOf({ tenants: [{}], total: 1, limit: 1.5, offset: 0 }, "tenant list")).toHaveLength(2);
-  expect(problemsOf({ workflow_sub_state: null }, "tenant").some((problem) => problem.startsWith("workflow_sub"))).toBe(true);
+  expect(
+    problemsOf({ workflow_sub_state: null }, "tenant").some((problem) => problem.startsWith("workflow_sub")),
+  ).toBe(true);
 });

@@ -21,10 +21,21 @@ beforeAll(async () => {
 afterAll(() => system.stop());
 
 // "binary" draws UTF-16 code units: NUL and halves of surrogate pairs among them.
-const anyText = fc.oneof(fc.string({ unit: "binary" }), fc.string(), fc.constantFrom("\0", "\ud800", "__proto__", "[redacted]", ""));
+const anyText = fc.oneof(
+  fc.string({ unit: "binary" }),
+  fc.string(),
+  fc.constantFrom("\0", "\ud800", "__proto__", "[redacted]", ""),
+);
 const anyValue = fc.anything({
   key: anyText,
-  values: [anyText, fc.double(), fc.integer(), fc.boolean(), fc.constant(null), fc.constantFrom(1e308, -0, 2 ** 53 + 2)],
+  values: [
+    anyText,
+    fc.double(),
+    fc.integer(),
+    fc.boolean(),
+    fc.constant(null),
+    fc.constantFrom(1e308, -0, 2 ** 53 + 2),
+  ],
   maxDepth: 4,
 });
 const anyMap = fc.dictionary(anyText, fc.oneof(anyText, anyValue), { maxKeys: 8 });
@@ -52,25 +63,32 @@ it.each([
   ["PATCH", "/v1/tenants/victim"],
 ])("%s %s", async (method, path) => {
   await fc.assert(
-    fc.asyncProperty(fc.oneof({ weight: 3, arbitrary: body }, { weight: 1, arbitrary: almostJson }), async (sent) => {
-      const at = method === "POST" ? path : path.replace("victim", victim.id);
-      const answer = await api.call<TenantBody & { error?: string; details?: unknown }>(method, at, sent);
-      expect(answer.status, JSON.stringify(answer.body)).toBeLessThan(500);
-      if (answer.status >= 400) {
-        expect(answer.body.error).toBeTypeOf("string");
-        if (answer.status === 400) expect(answer.body.details).not.toEqual([]);
-        return;
-      }
-      const read = await api.call<TenantBody>("GET", `/v1/tenants/${answer.body.id}`);
-      expect(read.status).toBe(200);
-      expect(read.body).toEqual(answer.body);
-    }),
+    fc.asyncProperty(
+      fc.oneof({ weight: 3, arbitrary: body }, { weight: 1, arbitrary: almostJson }),
+      async (sent) => {
+        const at = method === "POST" ? path : path.replace("victim", victim.id);
+        const answer = await api.call<TenantBody & { error?: string; details?: unknown }>(method, at, sent);
+        expect(answer.status, JSON.stringify(answer.body)).toBeLessThan(500);
+        if (answer.status >= 400) {
+          expect(answer.body.error).toBeTypeOf("string");
+          if (answer.status === 400) expect(answer.body.details).not.toEqual([]);
+          return;
+        }
+        const read = await api.call<TenantBody>("GET", `/v1/tenants/${answer.body.id}`);
+        expect(read.status).toBe(200);
+        expect(read.body).toEqual(answer.body);
+      },
+    ),
     RUNS,
   );
 });
 
 it("paths, queries and headers", async () => {
-  const segment = fc.oneof(anyText, fc.stringMatching(/^[a-z0-9-]{1,20}$/), fc.constantFrom("%", "%00", "..", "%2f"));
+  const segment = fc.oneof(
+    anyText,
+    fc.stringMatching(/^[a-z0-9-]{1,20}$/),
+    fc.constantFrom("%", "%00", "..", "%2f"),
+  );
   await fc.assert(
     fc.asyncProperty(
       fc.constantFrom("GET", "PUT", "PATCH", "DELETE", "POST"),
@@ -85,7 +103,12 @@ it("paths, queries and headers", async () => {
         // The victim of the other properties is left alone.
         if (path.includes(victim.id) || path.includes(victim.name)) return;
         const headers = { "if-match": header, "idempotency-key": header, "x-request-id": header };
-        const answer = await api.call(method, path, method === "GET" || method === "DELETE" ? undefined : {}, headers);
+        const answer = await api.call(
+          method,
+          path,
+          method === "GET" || method === "DELETE" ? undefined : {},
+          headers,
+        );
         expect(answer.status, JSON.stringify(answer.body)).toBeLessThan(500);
       },
     ),

@@ -73,7 +73,9 @@ export async function contents(database: TestDatabase): Promise<Record<string, u
        FROM ${String(name)} t`,
   );
   const rows = await database.query(parts.join(" UNION ALL "));
-  return Object.fromEntries(rows.map((row) => [String(row["name"]), `${String(row["rows"])} rows ${String(row["hash"])}`]));
+  return Object.fromEntries(
+    rows.map((row) => [String(row["name"]), `${String(row["rows"])} rows ${String(row["hash"])}`]),
+  );
 }
 
 /** Sends bytes as they are, with no content type of fetch's own choosing. */
@@ -81,7 +83,7 @@ export async function raw(
   url: string,
   method: string,
   path: string,
-  body: BodyInit | null,
+  body: string | null,
   headers: Record<string, string>,
 ): Promise<Answer<unknown>> {
   const response = await fetch(`${url}${path}`, { method, headers, body });

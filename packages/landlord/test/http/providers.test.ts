@@ -46,14 +46,13 @@ describe("the provider of a new tenant", () => {
     expect(answer.body.compute_config).toEqual({ compute_provider: "mock" });
   });
 
-  it.each(hints.slice(0, 4).map(([what, hint], index) => [what, merge(...weaker.slice(index), hint)] as const))(
-    "%s beats all hints below it",
-    async (_what, body) => {
-      const answer = await api.call<TenantBody>("POST", "/v1/tenants", { ...body, name: freshName() });
-      expect(answer.status, JSON.stringify(answer.body)).toBe(201);
-      expect(answer.body.compute_provider).toBe("mock");
-    },
-  );
+  it.each(
+    hints.slice(0, 4).map(([what, hint], index) => [what, merge(...weaker.slice(index), hint)] as const),
+  )("%s beats all hints below it", async (_what, body) => {
+    const answer = await api.call<TenantBody>("POST", "/v1/tenants", { ...body, name: freshName() });
+    expect(answer.status, JSON.stringify(answer.body)).toBe(201);
+    expect(answer.body.compute_provider).toBe("mock");
+  });
 
   it("the tenant's own beats labels on an update, and is enough", async () => {
     const { id } = await create(api);
@@ -64,7 +63,10 @@ describe("the provider of a new tenant", () => {
 
   it("is the configured default, or the only one", async () => {
     const preferring = await system.startServer({ "compute.default_provider": "mock" });
-    const answer = await apiOf(preferring.url).call("POST", "/v1/tenants", { name: freshName(), compute_config: {} });
+    const answer = await apiOf(preferring.url).call("POST", "/v1/tenants", {
+      name: freshName(),
+      compute_config: {},
+    });
     expect(answer).toMatchObject({ status: 201, body: { compute_provider: "mock" } });
   });
 
@@ -99,7 +101,7 @@ describe("defaults", () => {
     const old = await withDefaults({ size: "s" });
     const { id } = await create(old, { compute_config: { a: 1 } });
     await setStatus(system.database, id, "ready");
-    const renewed = await withDefaults({ size: "l" });
+    const renewed = await withDefaults({ size: "l", region: "eu" });
     const config = async (): Promise<unknown> => (await renewed.tenant(id))?.compute_config;
 
     expect(await config()).toMatchObject({ size: "s" });
@@ -110,11 +112,17 @@ describe("defaults", () => {
       ["PATCH", { annotations: { a: "2" } }],
     ] as const) {
       const answer = await renewed.call(method, `/v1/tenants/${id}`, body);
-      expect(answer, `${method} ${JSON.stringify(body)}`).toMatchObject({ status: 200, body: { generation: 1 } });
+      expect(answer, `${method} ${JSON.stringify(body)}`).toMatchObject({
+        status: 200,
+        body: { generation: 1 },
+      });
     }
-    expect(await config()).toMatchObject({ size: "s" });
+    expect(await config()).toEqual({ size: "s", a: 1, compute_provider: "mock" });
     const written = await renewed.call("PUT", `/v1/tenants/${id}`, { compute_config: { a: 1 } });
-    expect(written).toMatchObject({ status: 202, body: { generation: 2, compute_config: { size: "l", a: 1 } } });
+    expect(written).toMatchObject({
+      status: 202,
+      body: { generation: 2, compute_config: { size: "l", region: "eu", a: 1 } },
+    });
   });
 
   it("reappear when a PATCH removes the tenant's own value", async () => {
@@ -126,7 +134,13 @@ describe("defaults", () => {
 
   it("are validated with the rest: a default that is wrong is the writer's 400, not a crash", async () => {
     const wrong = await withDefaults({ fail: "often" });
-    const answer = await wrong.call("POST", "/v1/tenants", { name: freshName(), compute_provider: "mock", compute_config: {} });
-    expect(expectProblem(answer, 400, "invalid_compute_config").details[0]).toMatch(/^\/compute_config\/fail: /);
+    const answer = await wrong.call("POST", "/v1/tenants", {
+      name: freshName(),
+      compute_provider: "mock",
+      compute_config: {},
+    });
+    expect(expectProblem(answer, 400, "invalid_compute_config").details[0]).toMatch(
+      /^\/compute_config\/fail: /,
+    );
   });
 });

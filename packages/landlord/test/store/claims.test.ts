@@ -1,7 +1,19 @@
 /** Leases: who may work on a tenant, and for how long. */
+import pg from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { StoreUnderTest } from "./kit.ts";
-import { ALL_LANES, claim, claimOne, clientWrite, commitOf, created, dueIn, newOperation, openStoreUnderTest, stored } from "./kit.ts";
+import {
+  ALL_LANES,
+  claim,
+  claimOne,
+  clientWrite,
+  commitOf,
+  created,
+  dueIn,
+  newOperation,
+  openStoreUnderTest,
+  stored,
+} from "./kit.ts";
 
 let under: StoreUnderTest;
 beforeEach(async () => {
@@ -12,7 +24,13 @@ afterEach(() => under.close());
 it("a claim has the tenant, its unfinished operation and the payload as recorded", async () => {
   const tenant = await created(under.store, { labels: { owner: "o" } });
   const first = await claimOne(under.store);
-  expect(first).toMatchObject({ tenantId: tenant.id, leaseToken: 1, wakeSeq: 0, operation: null, request: null });
+  expect(first).toMatchObject({
+    tenantId: tenant.id,
+    leaseToken: 1,
+    wakeSeq: 0,
+    operation: null,
+    request: null,
+  });
   expect(first.stored).toEqual({ tenant, revision: 1 });
 
   const opening = newOperation(first);
@@ -21,7 +39,12 @@ it("a claim has the tenant, its unfinished operation and the payload as recorded
   const second = await claimOne(under.store);
   expect(second.leaseToken).toBe(2);
   expect(second.request).toEqual(opening.request);
-  expect(second.operation).toEqual({ ...opening.operation, createdAt: expect.any(Date) as Date, executionHandle: null, subState: null });
+  expect(second.operation).toEqual({
+    ...opening.operation,
+    createdAt: expect.any(Date) as Date,
+    executionHandle: null,
+    subState: null,
+  });
 });
 
 it("many claimers at once never share a tenant, and leave none", async () => {
@@ -43,16 +66,14 @@ it("many claimers at once never share a tenant, and leave none", async () => {
   const all = taken.flat();
   expect(new Set(all).size).toBe(all.length);
   // A claimer that found all due rows locked by others stopped early; what is left is still there to be claimed.
-  const rest = (await claim(under.store, "last", { ...ALL_LANES, interactive: 500 })).map((each) => each.tenantId);
+  const rest = (await claim(under.store, "last", { ...ALL_LANES, interactive: 500 })).map(
+    (each) => each.tenantId,
+  );
   expect([...all, ...rest].sort()).toEqual(ids.sort());
 });
 
 it("a locked row is skipped, not waited for", async () => {
   const [locked, free] = [await created(under.store), await created(under.store)];
-  await under.database.query(`BEGIN`);
-  // The pool of the test database has two connections; a transaction needs one of its own.
-  await under.database.query(`ROLLBACK`);
-  const { default: pg } = await import("pg");
   const holder = new pg.Client({ connectionString: under.database.url });
   await holder.connect();
   try {
@@ -107,8 +128,14 @@ describe("lanes", () => {
         );
       }
     }
-    const taken = (await claim(under.store, "a", { interactive: 3, repair: 1, background: 2 })).map((each) => each.tenantId);
-    const expected = [...(ids["interactive"] ?? []).slice(1), ...(ids["repair"] ?? []).slice(3), ...(ids["background"] ?? []).slice(2)];
+    const taken = (await claim(under.store, "a", { interactive: 3, repair: 1, background: 2 })).map(
+      (each) => each.tenantId,
+    );
+    const expected = [
+      ...(ids["interactive"] ?? []).slice(1),
+      ...(ids["repair"] ?? []).slice(3),
+      ...(ids["background"] ?? []).slice(2),
+    ];
     expect(taken.sort()).toEqual(expected.sort());
   });
 

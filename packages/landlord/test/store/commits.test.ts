@@ -40,7 +40,10 @@ it("writes tenant, ledger, history and due time together", async () => {
   const commit = everything(taken);
   expect(await under.store.commit([commit])).toEqual(["committed"]);
   const after = await stored(under.store, id);
-  expect(after).toMatchObject({ revision: 2, tenant: { status: "provisioning", statusMessage: "x", version: 1 } });
+  expect(after).toMatchObject({
+    revision: 2,
+    tenant: { status: "provisioning", statusMessage: "x", version: 1 },
+  });
   expect(await under.store.listOperations({ idOrName: id, limit: 10, offset: 0 })).toMatchObject([
     { id: commit.newOperation?.operation.id, outcome: null, finishedAt: null },
   ]);
@@ -54,7 +57,12 @@ it("writes tenant, ledger, history and due time together", async () => {
 });
 
 describe("lost: nothing is written in any table", () => {
-  it.each(["an older token", "a token of the future", "a lease that was given back", "a tenant that is gone"])("%s", async (how) => {
+  it.each([
+    "an older token",
+    "a token of the future",
+    "a lease that was given back",
+    "a tenant that is gone",
+  ])("%s", async (how) => {
     await created(under.store);
     const taken = await claimOne(under.store);
     let commit = { ...everything(taken), operationUpdate: null };
@@ -73,26 +81,34 @@ describe("lost: nothing is written in any table", () => {
     }
     const before = await contents(under.database);
     expect(await under.store.commit([commit])).toEqual(["lost"]);
-    expect(await under.store.commit([{ ...commit, newOperation: null, remove: { tombstoneTtlMs: 1_000 } }])).toEqual(["lost"]);
+    expect(
+      await under.store.commit([{ ...commit, newOperation: null, remove: { tombstoneTtlMs: 1_000 } }]),
+    ).toEqual(["lost"]);
     expect(await contents(under.database)).toEqual(before);
   });
 });
 
 describe("outdated: a client wrote since the claim", () => {
-  it.each(["a commit", "a removal"])("%s changes nothing, gives the lease back, and the tenant is due now", async (what) => {
-    const { id } = await created(under.store);
-    const taken = await claimOne(under.store);
-    await clientWrite(under.store, await stored(under.store, id));
-    const before = await contents(under.database);
-    const commit = what === "a commit" ? { ...everything(taken), release: null } : commitOf(taken, { remove: { tombstoneTtlMs: 1 }, release: { dueInMs: null } });
-    expect(await under.store.commit([commit])).toEqual(["outdated"]);
-    const { tenant_work: _before, ...rest } = before;
-    expect(await contents(under.database)).toMatchObject(rest);
-    expect(await dueIn(under.database, id)).toBeLessThanOrEqual(0);
-    const again = await claimOne(under.store, "b");
-    expect(again.stored.tenant.generation).toBe(2);
-    expect(again.leaseToken).toBe(taken.leaseToken + 1);
-  });
+  it.each(["a commit", "a removal"])(
+    "%s changes nothing, gives the lease back, and the tenant is due now",
+    async (what) => {
+      const { id } = await created(under.store);
+      const taken = await claimOne(under.store);
+      await clientWrite(under.store, await stored(under.store, id));
+      const before = await contents(under.database);
+      const commit =
+        what === "a commit"
+          ? { ...everything(taken), release: null }
+          : commitOf(taken, { remove: { tombstoneTtlMs: 1 }, release: { dueInMs: null } });
+      expect(await under.store.commit([commit])).toEqual(["outdated"]);
+      const { tenant_work: _before, ...rest } = before;
+      expect(await contents(under.database)).toMatchObject(rest);
+      expect(await dueIn(under.database, id)).toBeLessThanOrEqual(0);
+      const again = await claimOne(under.store, "b");
+      expect(again.stored.tenant.generation).toBe(2);
+      expect(again.leaseToken).toBe(taken.leaseToken + 1);
+    },
+  );
 
   it("also when the commit had to wait for the client's transaction", async () => {
     const { id } = await created(under.store);
@@ -101,7 +117,10 @@ describe("outdated: a client wrote since the claim", () => {
     await writer.connect();
     try {
       await writer.query(`BEGIN`);
-      await writer.query(`UPDATE tenant_work SET wake_seq = wake_seq + 1, next_reconcile_at = now() WHERE tenant_id = $1`, [id]);
+      await writer.query(
+        `UPDATE tenant_work SET wake_seq = wake_seq + 1, next_reconcile_at = now() WHERE tenant_id = $1`,
+        [id],
+      );
       await writer.query(`UPDATE tenants SET revision = revision + 1, generation = 2 WHERE id = $1`, [id]);
       const committing = under.store.commit([{ ...everything(taken), release: { dueInMs: null } }]);
       await eventually(
@@ -156,7 +175,10 @@ describe("the ledger", () => {
     const taken = await claimOne(under.store);
     await under.store.commit([commitOf(taken, { newOperation: newOperation(taken) })]);
     const before = await contents(under.database);
-    const second = commitOf(taken, { newOperation: newOperation(taken), transition: transitionTo(taken, "provisioning") });
+    const second = commitOf(taken, {
+      newOperation: newOperation(taken),
+      transition: transitionTo(taken, "provisioning"),
+    });
     await expect(under.store.commit([second])).rejects.toThrow(/operations_one_unfinished/);
     expect(await contents(under.database)).toEqual(before);
   });
@@ -181,8 +203,12 @@ describe("the ledger", () => {
     const close = { ...update, outcome: "failed", error: { code: "c", message: "m" } } as const;
     await under.store.commit([commitOf(taken, { operationUpdate: close })]);
     await under.store.commit([commitOf(taken, { operationUpdate: { ...close, outcome: "succeeded" } })]);
-    expect(await under.store.commit([commitOf(taken, { newOperation: newOperation(taken) })])).toEqual(["committed"]);
-    const rows = await under.database.query(`SELECT outcome, request, invoked_at IS NOT NULL AS invoked FROM operations ORDER BY created_at`);
+    expect(await under.store.commit([commitOf(taken, { newOperation: newOperation(taken) })])).toEqual([
+      "committed",
+    ]);
+    const rows = await under.database.query(
+      `SELECT outcome, request, invoked_at IS NOT NULL AS invoked FROM operations ORDER BY created_at`,
+    );
     expect(rows).toMatchObject([
       { outcome: "failed", request: null, invoked: true },
       { outcome: null, request: { payload: id } },
@@ -195,7 +221,8 @@ describe("a batch", () => {
     await Promise.all(Array.from({ length: 4 }, () => created(under.store)));
     const claims = await claim(under.store);
     const [a, b, c, d] = claims;
-    if (a === undefined || b === undefined || c === undefined || d === undefined) throw new Error("four were expected");
+    if (a === undefined || b === undefined || c === undefined || d === undefined)
+      throw new Error("four were expected");
     await clientWrite(under.store, await stored(under.store, b.tenantId));
     const outcomes = await under.store.commit([
       everything(d),
@@ -214,12 +241,20 @@ describe("a batch", () => {
     const commits = claims.map((each, index) => {
       const commit = everything(each);
       // Two rows with one execution id: the second is refused by its unique index.
-      const operation = { ...newOperation(each).operation, ...(index === 1 || index === 2 ? { executionId } : {}) };
+      const operation = {
+        ...newOperation(each).operation,
+        ...(index === 1 || index === 2 ? { executionId } : {}),
+      };
       return { ...commit, newOperation: { operation, request: {} } };
     });
     await expect(under.store.commit(commits)).rejects.toThrow(/operations_execution_id_key/);
     const rows = await under.database.query(`SELECT id FROM tenants WHERE status = 'provisioning'`);
-    expect(rows.map((row) => row["id"]).sort()).toEqual(claims.filter((_, index) => index !== 2).map((each) => each.tenantId).sort());
+    expect(rows.map((row) => row["id"]).sort()).toEqual(
+      claims
+        .filter((_, index) => index !== 2)
+        .map((each) => each.tenantId)
+        .sort(),
+    );
   });
 });
 
@@ -228,10 +263,20 @@ it("keeps what a worker reported even if PostgreSQL has no text for it", async (
   const taken = await claimOne(under.store);
   const message = "bad\0output \ud800 here \\u0000 😀";
   const observed = { ...taken.stored.tenant.observed, config: { a: "\0" } };
-  const tenant = { ...taken.stored.tenant, statusMessage: message, observed, lastError: { code: "c", message } };
-  expect(await under.store.commit([commitOf(taken, { tenant, release: { dueInMs: null } })])).toEqual(["committed"]);
+  const tenant = {
+    ...taken.stored.tenant,
+    statusMessage: message,
+    observed,
+    lastError: { code: "c", message },
+  };
+  expect(await under.store.commit([commitOf(taken, { tenant, release: { dueInMs: null } })])).toEqual([
+    "committed",
+  ]);
   const kept = "bad\ufffdoutput \ufffd here \\u0000 😀";
-  expect((await stored(under.store, id)).tenant).toMatchObject({ statusMessage: kept, lastError: { message: kept } });
+  expect((await stored(under.store, id)).tenant).toMatchObject({
+    statusMessage: kept,
+    lastError: { message: kept },
+  });
 });
 
 it("a removal leaves a tombstone and the history, and frees the name", async () => {
@@ -263,10 +308,16 @@ it("a removal leaves a tombstone and the history, and frees the name", async () 
   for (const table of ["tenants", "tenant_work", "generations"]) {
     expect(await under.database.query(`SELECT * FROM ${table}`)).toEqual([]);
   }
-  expect(await under.store.listTombstones({ limit: 10 })).toMatchObject([{ tenantId: id, name, generation: 1, scopes }]);
+  expect(await under.store.listTombstones({ limit: 10 })).toMatchObject([
+    { tenantId: id, name, generation: 1, scopes },
+  ]);
   for (const idOrName of [id, name]) {
-    expect((await under.store.listTransitions({ idOrName, limit: 10, offset: 0 })).map((each) => each.toStatus)).toEqual([null, "requested"]);
-    expect(await under.store.listOperations({ idOrName, limit: 10, offset: 0 })).toMatchObject([{ outcome: "succeeded" }]);
+    expect(
+      (await under.store.listTransitions({ idOrName, limit: 10, offset: 0 })).map((each) => each.toStatus),
+    ).toEqual([null, "requested"]);
+    expect(await under.store.listOperations({ idOrName, limit: 10, offset: 0 })).toMatchObject([
+      { outcome: "succeeded" },
+    ]);
   }
   expect((await created(under.store, { name })).id).not.toBe(id);
   expect(await under.store.commit([removal])).toEqual(["lost"]);

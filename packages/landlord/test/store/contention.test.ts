@@ -1,6 +1,15 @@
 /** Clients and reconcilers on the same rows at the same time: no deadlock, no lost write. */
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { claim, clientWrite, commitOf, created, openStoreUnderTest, stored, transitionTo, type StoreUnderTest } from "./kit.ts";
+import {
+  claim,
+  clientWrite,
+  commitOf,
+  created,
+  openStoreUnderTest,
+  stored,
+  transitionTo,
+  type StoreUnderTest,
+} from "./kit.ts";
 
 const DURATION_MS = 2_000;
 const TENANTS = 12;
@@ -53,7 +62,8 @@ it("writers, claimers, wakers and the sequencer for two seconds", { timeout: 30_
       const some = ids.filter((_, at) => (at + round) % 3 === 0);
       await storeOf(index).wake({ tenantIds: round % 2 === 0 ? some : some.reverse() });
     });
-  const sequencer = (index: number): Promise<void> => repeat(async () => void (await storeOf(index).sequenceTransitions()));
+  const sequencer = (index: number): Promise<void> =>
+    repeat(async () => void (await storeOf(index).sequenceTransitions()));
 
   // A deadlock (40P01) or a statement timeout rejects one of these.
   await Promise.all([

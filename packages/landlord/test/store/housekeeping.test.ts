@@ -1,7 +1,16 @@
 /** Breakers, worker hints, kept generations, and the deletion of what is old. */
 import { randomUUID } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { claimOne, clientWrite, commitOf, created, newOperation, openStoreUnderTest, stored, type StoreUnderTest } from "./kit.ts";
+import {
+  claimOne,
+  clientWrite,
+  commitOf,
+  created,
+  newOperation,
+  openStoreUnderTest,
+  stored,
+  type StoreUnderTest,
+} from "./kit.ts";
 
 let under: StoreUnderTest;
 beforeEach(async () => {
@@ -17,7 +26,9 @@ describe("breakers", () => {
     expect(await under.store.takeProbe({ key, probeInMs: 60_000 })).toBe(false);
     await under.store.openBreaker({ key, error: "down", probeInMs: 0 });
     const asked = await Promise.all(
-      Array.from({ length: 20 }, (_, index) => (index % 2 === 0 ? under.store : other).takeProbe({ key, probeInMs: 60_000 })),
+      Array.from({ length: 20 }, (_, index) =>
+        (index % 2 === 0 ? under.store : other).takeProbe({ key, probeInMs: 60_000 }),
+      ),
     );
     expect(asked.filter(Boolean)).toHaveLength(1);
     expect(await under.store.takeProbe({ key, probeInMs: 60_000 })).toBe(false);
@@ -30,10 +41,14 @@ describe("breakers", () => {
     const [second] = await under.store.listBreakers();
     expect(second).toEqual({ ...first, failures: 2, lastError: "second" });
     await under.store.closeBreaker({ key });
-    expect(await under.store.listBreakers()).toMatchObject([{ key, state: "closed", failures: 0, openedAt: null, nextProbeAt: null }]);
+    expect(await under.store.listBreakers()).toMatchObject([
+      { key, state: "closed", failures: 0, openedAt: null, nextProbeAt: null },
+    ]);
     expect(await under.store.takeProbe({ key, probeInMs: 1 })).toBe(false);
     await under.store.openBreaker({ key, error: "again", probeInMs: 60_000 });
-    expect(await under.store.listBreakers()).toMatchObject([{ state: "open", failures: 1, lastError: "again" }]);
+    expect(await under.store.listBreakers()).toMatchObject([
+      { state: "open", failures: 1, lastError: "again" },
+    ]);
   });
 });
 
@@ -48,7 +63,9 @@ describe("worker hints", () => {
       expect(await under.store.recordProgress({ executionId, phase: "p", message: `m${index}` })).toBe(true);
     }
     const events = await under.store.listOperationEvents({ operationId });
-    expect(events.map((event) => event.message)).toEqual(Array.from({ length: 100 }, (_, index) => `m${index + 5}`));
+    expect(events.map((event) => event.message)).toEqual(
+      Array.from({ length: 100 }, (_, index) => `m${index + 5}`),
+    );
     expect(await under.store.recordProgress({ executionId: "nope", phase: "p", message: "" })).toBe(false);
     expect(await under.store.listOperationEvents({ operationId: randomUUID() })).toEqual([]);
   });
@@ -91,13 +108,17 @@ it("collects what has outlived its retention, and nothing else", async () => {
   expect(await under.store.collectGarbage({ historyRetentionMs: 86_400_000 })).toBe(0);
 
   const left = async (table: string, column: string): Promise<unknown[]> =>
-    (await under.database.query(`SELECT ${column} AS left FROM ${table} ORDER BY 1`)).map((row) => row["left"]);
+    (await under.database.query(`SELECT ${column} AS left FROM ${table} ORDER BY 1`)).map(
+      (row) => row["left"],
+    );
   expect(await left("idempotency_keys", "key")).toEqual(["new"]);
   expect(await left("tombstones", "name")).toEqual(["new"]);
   // The unfinished operation stays however old it is.
   expect(await left("operations", "tenant_name")).toEqual([taken.stored.tenant.name, "new"].sort());
   expect(await left("operation_events", "phase")).toEqual(["p"]);
-  expect(await left("transitions", "tenant_name")).toEqual([taken.stored.tenant.name, "newer", "unsequenced"].sort());
+  expect(await left("transitions", "tenant_name")).toEqual(
+    [taken.stored.tenant.name, "newer", "unsequenced"].sort(),
+  );
   expect((await stored(under.store, id)).tenant.id).toBe(id);
 });
 
@@ -107,6 +128,7 @@ it("deletes in bounded steps", async () => {
      SELECT i::text, '', '{}', now() - interval '1 s' FROM generate_series(1, 2500) i`,
   );
   const steps = [];
-  for (let step = 0; step < 4; step++) steps.push(await under.store.collectGarbage({ historyRetentionMs: 1_000 }));
+  for (let step = 0; step < 4; step++)
+    steps.push(await under.store.collectGarbage({ historyRetentionMs: 1_000 }));
   expect(steps).toEqual([1_000, 1_000, 500, 0]);
 });

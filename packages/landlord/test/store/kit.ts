@@ -1,7 +1,15 @@
 /** What the tests of the PostgreSQL store share. */
 import { randomUUID } from "node:crypto";
 import { openPostgresStore } from "../../src/store/postgres/postgres-store.ts";
-import type { Claim, ClaimLimits, Commit, NewOperation, NewTenant, Store, StoredTenant } from "../../src/store/store.ts";
+import type {
+  Claim,
+  ClaimLimits,
+  Commit,
+  NewOperation,
+  NewTenant,
+  Store,
+  StoredTenant,
+} from "../../src/store/store.ts";
 import type { Lane, Tenant } from "../../src/domain/tenant.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { operationWith, tenantWith } from "../support/tenants.ts";
@@ -51,8 +59,17 @@ export function newTenant(change: Partial<Tenant> = {}): NewTenant {
   return tenantWith({ id, name: `n-${id.slice(0, 13)}`, computeProvider: "mock", ...change });
 }
 
-export async function created(store: Store, change: Partial<Tenant> = {}, lane: Lane = "interactive"): Promise<Tenant> {
-  const outcome = await store.createTenant({ tenant: newTenant(change), actor: ACTOR, lane, idempotency: null });
+export async function created(
+  store: Store,
+  change: Partial<Tenant> = {},
+  lane: Lane = "interactive",
+): Promise<Tenant> {
+  const outcome = await store.createTenant({
+    tenant: newTenant(change),
+    actor: ACTOR,
+    lane,
+    idempotency: null,
+  });
   if (outcome.kind !== "created") throw new Error(`not created: ${outcome.kind}`);
   return outcome.tenant;
 }
@@ -66,7 +83,13 @@ export async function stored(store: Store, id: string): Promise<StoredTenant> {
 /** A client's change of the config, by compare-and-set on what was read. */
 export function clientWrite(store: Store, read: StoredTenant, change: Partial<Tenant> = {}) {
   const { tenant } = read;
-  const next: Tenant = { ...tenant, generation: tenant.generation + 1, version: tenant.version + 1, status: "updating", ...change };
+  const next: Tenant = {
+    ...tenant,
+    generation: tenant.generation + 1,
+    version: tenant.version + 1,
+    status: "updating",
+    ...change,
+  };
   return store.writeTenant({
     tenant: next,
     revision: read.revision,
@@ -84,12 +107,17 @@ export function clientWrite(store: Store, read: StoredTenant, change: Partial<Te
   });
 }
 
-export const claim = (store: Store, leaseOwner = "a", limits = ALL_LANES, leaseDurationMs = 60_000): Promise<readonly Claim[]> =>
-  store.claimDue({ leaseOwner, leaseDurationMs, limits });
+export const claim = (
+  store: Store,
+  leaseOwner = "a",
+  limits = ALL_LANES,
+  leaseDurationMs = 60_000,
+): Promise<readonly Claim[]> => store.claimDue({ leaseOwner, leaseDurationMs, limits });
 
 export async function claimOne(store: Store, leaseOwner = "a"): Promise<Claim> {
   const [only, ...more] = await claim(store, leaseOwner);
-  if (only === undefined || more.length > 0) throw new Error(`claimed ${more.length + (only === undefined ? 0 : 1)}`);
+  if (only === undefined || more.length > 0)
+    throw new Error(`claimed ${more.length + (only === undefined ? 0 : 1)}`);
   return only;
 }
 

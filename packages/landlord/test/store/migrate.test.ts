@@ -36,7 +36,9 @@ const settings = () => ({
 });
 
 /** One start of a binary. */
-async function start(options: { migrations?: Record<string, Migration>; apply?: boolean } = {}): Promise<MigrationReport> {
+async function start(
+  options: { migrations?: Record<string, Migration>; apply?: boolean } = {},
+): Promise<MigrationReport> {
   const db = openKysely(openPool(settings(), () => undefined));
   try {
     return await migrate(db, { apply: options.apply ?? true, migrations: options.migrations ?? MIGRATIONS });
@@ -69,8 +71,13 @@ it("one version ahead is accepted, by a whole store", async () => {
 
 it("two versions ahead are refused, with what to do", async () => {
   await start({ migrations: newer(2) });
-  await expect(start()).rejects.toMatchObject({ code: "schema_too_new", message: expect.stringMatching(/newer version/) as string });
-  await expect(openPostgresStore({ ...settings(), autoMigrate: false }, () => undefined)).rejects.toMatchObject({
+  await expect(start()).rejects.toMatchObject({
+    code: "schema_too_new",
+    message: expect.stringMatching(/newer version/) as string,
+  });
+  await expect(
+    openPostgresStore({ ...settings(), autoMigrate: false }, () => undefined),
+  ).rejects.toMatchObject({
     code: "schema_too_new",
   });
 });
@@ -78,13 +85,17 @@ it("two versions ahead are refused, with what to do", async () => {
 describe("without auto_migrate", () => {
   it("an empty database is refused and stays empty", async () => {
     await expect(start({ apply: false })).rejects.toMatchObject({ code: "schema_too_old" });
-    const tables = await database.query(`SELECT 1 FROM information_schema.tables WHERE table_schema = 'public'`);
+    const tables = await database.query(
+      `SELECT 1 FROM information_schema.tables WHERE table_schema = 'public'`,
+    );
     expect(tables).toEqual([]);
   });
 
   it("an old schema is refused, the right one accepted", async () => {
     await start();
-    await expect(start({ apply: false, migrations: newer(1) })).rejects.toMatchObject({ code: "schema_too_old" });
+    await expect(start({ apply: false, migrations: newer(1) })).rejects.toMatchObject({
+      code: "schema_too_old",
+    });
     expect(await start({ apply: false })).toEqual({ applied: [], schemaVersion: OWN });
   });
 });
@@ -111,6 +122,9 @@ it("a migration that fails is rolled back and named", async () => {
     },
   };
   const failed = start({ migrations: { ...MIGRATIONS, "0099-broken": broken } });
-  await expect(failed).rejects.toMatchObject({ code: "migration_failed", message: expect.stringContaining("0099-broken") as string });
+  await expect(failed).rejects.toMatchObject({
+    code: "migration_failed",
+    message: expect.stringContaining("0099-broken") as string,
+  });
   expect(await database.query(`SELECT to_regclass('half_done') AS found`)).toEqual([{ found: null }]);
 });

@@ -1,9 +1,14 @@
 /** What the hot statements cost with a fleet in the tables: the plans that PostgreSQL really chooses. */
 import pg from "pg";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { claim, created, openStoreUnderTest, type StoreUnderTest } from "./kit.ts";
 
 const FLEET = 20_000;
+
+interface Statement {
+  readonly text: string;
+  readonly values: readonly unknown[];
+}
 
 interface Plan {
   readonly "Node Type": string;
@@ -16,7 +21,7 @@ interface Plan {
 }
 
 let under: StoreUnderTest;
-let plans: { readonly query: string; readonly plan: Plan }[];
+let plans: Plan[];
 let client: pg.Client;
 
 beforeAll(async () => {
@@ -33,6 +38,11 @@ beforeAll(async () => {
     `INSERT INTO tenant_work (tenant_id, next_reconcile_at)
      SELECT id, CASE WHEN random() < 0.5 THEN now() + random() * interval '1 hour' END FROM tenants ON CONFLICT DO NOTHING`,
   );
+  await under.database.query(
+    `INSERT INTO operations (id, tenant_id, tenant_name, kind, generation, config_hash, execution_id, workflow_provider,
+       workflow_name, start_before, outcome, finished_at)
+     SELECT gen_random_uuid(), id, name, 'create', 1, '', gen_random_uuid()::text, 'r', 'w', now(), 'succeeded', now() FROM tenants`,
+  );
   await under.database.query(`ANALYZE`);
   client = new pg.Client({ connectionString: under.database.url });
   await client.connect();
@@ -42,38 +52,39 @@ afterAll(async () => {
   await under.close();
 });
 
-/** The plans of whatever `run` sends, as auto_explain notes them in this database's sessions. */
-async function plansOf(sql: string, values: readonly unknown[] = []): Promise<void> {
-  const result = await client.query<{ "QUERY PLAN": { Plan: Plan }[] }>(`EXPLAIN (ANALYZE, FORMAT JSON) ${sql}`, [...values]);
-  plans = result.rows.flatMap((row) => row["QUERY PLAN"].map((each) => ({ query: sql, plan: each.Plan })));
+async function explain({ text, values }: Statement): Promise<void> {
+  const result = await client.query<{ "QUERY PLAN": { Plan: Plan }[] }>(
+    `EXPLAIN (ANALYZE, FORMAT JSON) ${text}`,
+    [...values],
+  );
+  plans = result.rows.flatMap((row) => row["QUERY PLAN"].map((each) => each.Plan));
 }
 
 function* nodes(plan: Plan): Generator<Plan> {
   yield plan;
   for (const child of plan.Plans ?? []) yield* nodes(child);
 }
-const all = (): Plan[] => plans.flatMap(({ plan }) => [...nodes(plan)]);
+const all = (): Plan[] => plans.flatMap((plan) => [...nodes(plan)]);
 const sequentialScans = (): (string | undefined)[] =>
   all()
     .filter((node) => node["Node Type"] === "Seq Scan")
     .map((node) => node["Relation Name"]);
-const indexes = (): (string | undefined)[] => all().map((node) => node["Index Name"]).filter((name) => name !== undefined);
+const indexes = (): (string | undefined)[] =>
+  all()
+    .map((node) => node["Index Name"])
+    .filter((name) => name !== undefined);
 
-/** The text and values of the last statement that the store sent, taken where the driver gets them. */
-async function captured(run: () => Promise<unknown>): Promise<{ text: string; values: readonly unknown[] }[]> {
-  const seen: { text: string; values: readonly unknown[] }[] = [];
-  const { query } = pg.Client.prototype;
-  const spy = function (this: pg.Client, ...sent: unknown[]): unknown {
-    if (typeof sent[0] === "string" && !/^(begin|commit)/.test(sent[0])) {
-      seen.push({ text: sent[0], values: (sent[1] ?? []) as unknown[] });
-    }
-    return Reflect.apply(query, this, sent) as unknown;
-  };
-  pg.Client.prototype.query = spy as typeof query;
+/** The statements that `run` makes the store send, taken where the driver gets them. */
+async function captured(run: () => Promise<unknown>): Promise<Statement[]> {
+  const seen: Statement[] = [];
+  const spy = vi.spyOn(pg.Client.prototype, "query");
   try {
     await run();
+    for (const [text, values] of spy.mock.calls as unknown[][]) {
+      if (typeof text === "string") seen.push({ text, values: (values ?? []) as unknown[] });
+    }
   } finally {
-    pg.Client.prototype.query = query;
+    spy.mockRestore();
   }
   return seen;
 }
@@ -83,10 +94,12 @@ it("a claim with nothing due reads a handful of rows, by the due index", async (
   await claim(under.store);
   const [statement] = await captured(() => claim(under.store));
   if (statement === undefined) throw new Error("nothing was sent");
-  await plansOf(statement.text, statement.values);
+  await explain(statement);
   expect(indexes()).toContain("tenant_work_due");
   expect(sequentialScans()).toEqual([]);
-  expect(Math.max(...all().map((node) => (node["Rows Removed by Filter"] ?? 0) * node["Actual Loops"]))).toBeLessThan(50);
+  expect(
+    Math.max(...all().map((node) => (node["Rows Removed by Filter"] ?? 0) * node["Actual Loops"])),
+  ).toBeLessThan(50);
 });
 
 it("a list of failed tenants uses the index on status", async () => {
@@ -102,14 +115,14 @@ it("a list of failed tenants uses the index on status", async () => {
     }),
   );
   expect(statements).toHaveLength(2);
-  for (const { text, values } of statements) {
-    await plansOf(text, values);
+  for (const statement of statements) {
+    await explain(statement);
     expect(indexes()).toContain("tenants_by_status");
     expect(sequentialScans()).toEqual([]);
   }
 });
 
-it("a get, by id or by name, and an idle sequencer read single rows", async () => {
+it("a get, a history and a ledger, by id or by name, read their own rows", async () => {
   for (const run of [
     () => under.store.getTenant({ idOrName: "fleet-77" }),
     () => under.store.getTenant({ idOrName: "11111111-1111-4111-8111-111111111111" }),
@@ -118,9 +131,9 @@ it("a get, by id or by name, and an idle sequencer read single rows", async () =
   ]) {
     const [statement] = await captured(run);
     if (statement === undefined) throw new Error("nothing was sent");
-    await plansOf(statement.text, statement.values);
-    expect(all().map((node) => node["Relation Name"])).not.toContain("nothing");
+    await explain(statement);
     expect(Math.max(...all().map((node) => node["Rows Removed by Filter"] ?? 0))).toBeLessThan(10);
-    expect(sequentialScans().filter((name) => name === "tenants")).toEqual([]);
+    // The history of this fleet is empty: the planner may well scan a table without rows.
+    expect(sequentialScans().filter((name) => name !== "transitions")).toEqual([]);
   }
 });

@@ -29,7 +29,10 @@ interface Link {
 type Mode = "pass" | "refuse" | "blackhole";
 
 /** Listens on a free port of loopback. */
-export async function startTcpProxy(target: { readonly host: string; readonly port: number }): Promise<TcpProxy> {
+export async function startTcpProxy(target: {
+  readonly host: string;
+  readonly port: number;
+}): Promise<TcpProxy> {
   let mode: Mode = "pass";
   let delayMs = 0;
   const links = new Set<Link>();
@@ -107,7 +110,9 @@ export async function startTcpProxy(target: { readonly host: string; readonly po
 }
 
 /** A proxy before the database of `url`, and the URL that leads through it. */
-export async function proxyDatabase(url: string): Promise<{ readonly proxy: TcpProxy; readonly url: string }> {
+export async function proxyDatabase(
+  url: string,
+): Promise<{ readonly proxy: TcpProxy; readonly url: string }> {
   const through = new URL(url);
   const proxy = await startTcpProxy({ host: through.hostname, port: Number(through.port) });
   through.hostname = proxy.host;

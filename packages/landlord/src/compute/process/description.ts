@@ -71,6 +71,10 @@ const tenantShape = {
       z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,254}$/, "must be a name of letters, digits and _"),
       text(32_768),
     )
+    .refine(
+      (env) => Object.keys(env).length <= MAX_ENV_ENTRIES,
+      `must have at most ${MAX_ENV_ENTRIES} entries`,
+    )
     .optional()
     .describe("Environment variables. Nothing of the worker's own environment is passed on"),
   cwd: text(4096)

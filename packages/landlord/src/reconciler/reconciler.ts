@@ -62,7 +62,11 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
       return tenantIds.map(() => undefined);
     },
   );
+  // Tenants of which an end was heard while a pass held them: they are due as soon as that pass gives them back.
+  const heardDuringPass = new Set<string>();
+  const held = new Set<string>();
   const completions = createCompletions((tenantId) => {
+    if (held.has(tenantId)) heardDuringPass.add(tenantId);
     wakeTenant(tenantId).catch((error: unknown) =>
       logger.debug({ error: messageOf(error) }, "wake-up lost; polling"),
     );
@@ -86,7 +90,10 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
         );
         // It is due at once; nobody else may ring for it.
         if (outcome === "outdated") alarm.ring();
-      } else if (entry.release?.dueInMs === 0) {
+      } else if (
+        entry.release !== null &&
+        (entry.release.dueInMs === 0 || heardDuringPass.delete(entry.tenantId))
+      ) {
         alarm.ring();
       }
       return outcome;
@@ -103,6 +110,7 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
   let nextRefreshMs = 0;
 
   function runPass(claim: Claim): void {
+    held.add(claim.tenantId);
     const pass = reconcileTenant(claim, passDependencies)
       .catch((error: unknown) => {
         // The lease runs out by itself, and the tenant is claimed again.
@@ -113,6 +121,8 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
       })
       .finally(() => {
         inFlight.delete(pass);
+        held.delete(claim.tenantId);
+        heardDuringPass.delete(claim.tenantId);
         slotFreed();
       });
     inFlight.add(pass);

@@ -178,7 +178,10 @@ describe("a silent database", () => {
   it("of a write whose answer was lost nothing stays open in the database", async () => {
     proxy.blackhole();
     const name = freshName();
+    const startedMs = performance.now();
     expectUnavailable(await api.call("POST", "/v1/tenants", { name, compute_config: {} }));
+    // One statement waits in vain, and no second one behind it.
+    expect(performance.now() - startedMs).toBeLessThan(2 * (STATEMENT_TIMEOUT_MS + 1_000));
     proxy.restore();
     await eventually(
       async () => {

@@ -3,7 +3,7 @@
  * decoded as strictly as they do it (API.md, section 3).
  */
 import { readdirSync, readFileSync } from "node:fs";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { startTestSystem, type TestSystem } from "../support/system.ts";
 import { API_ONLY } from "./kit.ts";
 
@@ -77,15 +77,13 @@ async function send(
 }
 
 let system: TestSystem;
-beforeEach(async () => {
-  const server = {
-    ...API_ONLY.server,
-    "compute.default_provider": "mock",
-    "compute.mock": { defaults: { size: "s" } },
-  };
-  system = await startTestSystem({ ...API_ONLY, server });
+beforeAll(async () => {
+  const defaults = { "compute.default_provider": "mock", "compute.mock": { defaults: { size: "s" } } };
+  system = await startTestSystem({ ...API_ONLY, server: { ...API_ONLY.server, ...defaults } });
 });
-afterEach(() => system.stop());
+// Every fixture begins with an empty server.
+beforeEach(() => system.database.query(`TRUNCATE tenants, tenant_work, transitions CASCADE`));
+afterAll(() => system.stop());
 
 describe.each(["", "/v1"])("base URL with '%s'", (suffix) => {
   it.each(FIXTURES)("$what", async ({ steps }) => {

@@ -18,10 +18,16 @@ interface Run {
 }
 
 function runDemo(...words: string[]): Promise<Run> {
-  const child = spawn(process.execPath, [`${ROOT}scripts/run.mjs`, "demo", ...words], { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [`${ROOT}scripts/run.mjs`, "demo", ...words], {
+    cwd: folder,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   const output: string[] = [];
-  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => output.push(chunk.toString()));
-  return new Promise((resolve) => child.once("close", (status) => resolve({ status, output: output.join("") })));
+  for (const stream of [child.stdout, child.stderr])
+    stream.on("data", (chunk: Buffer) => output.push(chunk.toString()));
+  return new Promise((resolve) =>
+    child.once("close", (status) => resolve({ status, output: output.join("") })),
+  );
 }
 
 function runSpoiled(spoiled: string): Promise<Run> {

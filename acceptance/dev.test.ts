@@ -4,7 +4,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect } from "node:net";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { getTenant, isAlive, landlord, LANDLORD, startDev, until, waitForStatus, webServer, type Dev } from "./support/dev.ts";
+import {
+  getTenant,
+  isAlive,
+  landlord,
+  LANDLORD,
+  startDev,
+  until,
+  waitForStatus,
+  webServer,
+  type Dev,
+} from "./support/dev.ts";
 
 const running: Dev[] = [];
 let folder: string;
@@ -36,11 +46,16 @@ test("the command line drives a tenant through its life", { timeout: 180_000 }, 
   const first = await waitForStatus(dev.url, "acme", "ready");
   expect(await (await fetch(first.endpoints[0]?.url ?? "")).text()).toBe("one");
 
-  expect(landlord(dev.url, "set", "--tenant-name", "acme", "--config", webServer("two"), "--wait").status).toBe(0);
+  expect(
+    landlord(dev.url, "set", "--tenant-name", "acme", "--config", webServer("two"), "--wait").status,
+  ).toBe(0);
   const second = await waitForStatus(dev.url, "acme", "ready");
   expect(await (await fetch(second.endpoints[0]?.url ?? "")).text()).toBe("two");
 
-  expect(JSON.parse(landlord(dev.url, "get", "acme", "-o", "json").stdout)).toMatchObject({ name: "acme", status: "ready" });
+  expect(JSON.parse(landlord(dev.url, "get", "acme", "-o", "json").stdout)).toMatchObject({
+    name: "acme",
+    status: "ready",
+  });
   expect(landlord(dev.url, "list").stdout).toMatch(/acme\s+ready\s+2\/2\s+process/);
   expect(landlord(dev.url, "compute", "--provider", "process").stdout).toContain("command");
   expect(landlord(dev.url, "archive", "acme", "--wait").status).toBe(0);
@@ -56,7 +71,10 @@ test("two run side by side, each worker without a way to any database", { timeou
   const [one, two] = await Promise.all([start("one"), start("two")]);
   create(one, "same-name", "from one");
   create(two, "same-name", "from two");
-  const [first, second] = [await waitForStatus(one.url, "same-name", "ready"), await waitForStatus(two.url, "same-name", "ready")];
+  const [first, second] = [
+    await waitForStatus(one.url, "same-name", "ready"),
+    await waitForStatus(two.url, "same-name", "ready"),
+  ];
   expect(await (await fetch(first.endpoints[0]?.url ?? "")).text()).toBe("from one");
   expect(await (await fetch(second.endpoints[0]?.url ?? "")).text()).toBe("from two");
 
@@ -125,45 +143,74 @@ function startupAnswer(port: number): Promise<string> {
   });
 }
 
-test("a folder is held by one supervisor, and a taken port says what to do", { timeout: 120_000 }, async () => {
-  const dev = await start();
-  await expect(startDev(join(folder, "data"), { cwd: folder })).rejects.toThrow(/in use by another `landlord dev` \(pid \d+\)/);
-  const port = Number(new URL(dev.url).port);
-  await expect(startDev(join(folder, "other"), { cwd: folder, port })).rejects.toThrow(/cannot listen on 127\.0\.0\.1:\d+/);
-});
+test(
+  "a folder is held by one supervisor, and a taken port says what to do",
+  { timeout: 120_000 },
+  async () => {
+    const dev = await start();
+    await expect(startDev(join(folder, "data"), { cwd: folder })).rejects.toThrow(
+      /in use by another `landlord dev` \(pid \d+\)/,
+    );
+    const port = Number(new URL(dev.url).port);
+    await expect(startDev(join(folder, "other"), { cwd: folder, port })).rejects.toThrow(
+      /cannot listen on 127\.0\.0\.1:\d+/,
+    );
+  },
+);
 
-test("each part that dies comes back, and ready tenants keep their process", { timeout: 180_000 }, async () => {
-  const dev = await start();
-  create(dev, "steady");
-  const before = await waitForStatus(dev.url, "steady", "ready");
-  for (const part of ["server", "worker", "restate", "postgres"] as const) {
-    const pid = dev.parts()[part];
-    process.kill(pid, "SIGKILL");
-    await until(`${part} is another process`, 60_000, () => !isAlive(pid) && dev.parts()[part] !== pid);
-    await until("ready again", 60_000, async () => (await fetch(`${dev.url}/ready`)).status === 200);
-    create(dev, `after-${part}`);
-  }
-  expect(dev.output()).toMatch(/starting it again/);
-  const after = await getTenant(dev.url, "steady");
-  expect(after?.observed_resource_ids["pid"]).toBe(before.observed_resource_ids["pid"]);
-  for (const name of ["steady", "after-server", "after-worker", "after-restate", "after-postgres"]) {
-    expect(landlord(dev.url, "delete", name, "--wait").status).toBe(0);
-  }
-});
+test(
+  "each part that dies comes back, and ready tenants keep their process",
+  { timeout: 180_000 },
+  async () => {
+    const dev = await start();
+    create(dev, "steady");
+    const before = await waitForStatus(dev.url, "steady", "ready");
+    for (const part of ["server", "worker", "restate", "postgres"] as const) {
+      const pid = dev.parts()[part];
+      process.kill(pid, "SIGKILL");
+      await until(`${part} is another process`, 60_000, () => !isAlive(pid) && dev.parts()[part] !== pid);
+      await until("ready again", 60_000, async () => (await fetch(`${dev.url}/ready`)).status === 200);
+      create(dev, `after-${part}`);
+    }
+    expect(dev.output()).toMatch(/starting it again/);
+    const after = await getTenant(dev.url, "steady");
+    expect(after?.observed_resource_ids["pid"]).toBe(before.observed_resource_ids["pid"]);
+    for (const name of ["steady", "after-server", "after-worker", "after-restate", "after-postgres"]) {
+      expect(landlord(dev.url, "delete", name, "--wait").status).toBe(0);
+    }
+  },
+);
 
-test("a killed supervisor leaves nothing that the next one cannot take over", { timeout: 180_000 }, async () => {
-  const first = await startDev(join(folder, "data"), { cwd: folder, command: [process.execPath, LANDLORD, "dev"] });
-  create(first, "survivor");
-  const before = await waitForStatus(first.url, "survivor", "ready");
-  const parts = first.parts();
-  process.kill(first.supervisorPid(), "SIGKILL");
-  // Server and worker notice that nobody watches over them.
-  await until("server and worker have ended", 60_000, () => !isAlive(parts.server) && !isAlive(parts.worker));
-  const second = await start("data", { port: Number(new URL(first.url).port) });
-  const after = await getTenant(second.url, "survivor");
-  expect(after).toMatchObject({ id: before.id, status: "ready", observed_resource_ids: before.observed_resource_ids });
-  expect(isAlive(Number(before.observed_resource_ids["pid"]))).toBe(true);
-  expect(landlord(second.url, "set", "survivor", "--config", webServer("changed"), "--wait").status).toBe(0);
-  expect(landlord(second.url, "delete", "survivor", "--wait").status).toBe(0);
-  expect(isAlive(Number(before.observed_resource_ids["pid"]))).toBe(false);
-});
+test(
+  "a killed supervisor leaves nothing that the next one cannot take over",
+  { timeout: 180_000 },
+  async () => {
+    const first = await startDev(join(folder, "data"), {
+      cwd: folder,
+      command: [process.execPath, LANDLORD, "dev"],
+    });
+    create(first, "survivor");
+    const before = await waitForStatus(first.url, "survivor", "ready");
+    const parts = first.parts();
+    process.kill(first.supervisorPid(), "SIGKILL");
+    // Server and worker notice that nobody watches over them.
+    await until(
+      "server and worker have ended",
+      60_000,
+      () => !isAlive(parts.server) && !isAlive(parts.worker),
+    );
+    const second = await start("data", { port: Number(new URL(first.url).port) });
+    const after = await getTenant(second.url, "survivor");
+    expect(after).toMatchObject({
+      id: before.id,
+      status: "ready",
+      observed_resource_ids: before.observed_resource_ids,
+    });
+    expect(isAlive(Number(before.observed_resource_ids["pid"]))).toBe(true);
+    expect(landlord(second.url, "set", "survivor", "--config", webServer("changed"), "--wait").status).toBe(
+      0,
+    );
+    expect(landlord(second.url, "delete", "survivor", "--wait").status).toBe(0);
+    expect(isAlive(Number(before.observed_resource_ids["pid"]))).toBe(false);
+  },
+);

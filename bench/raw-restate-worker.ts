@@ -21,7 +21,10 @@ const restate = await import("@restatedev/restate-sdk");
 const raw = restate.workflow({
   name: "RawBench",
   handlers: {
-    run: async (context: import("@restatedev/restate-sdk").WorkflowContext, steps: number): Promise<string> => {
+    run: async (
+      context: import("@restatedev/restate-sdk").WorkflowContext,
+      steps: number,
+    ): Promise<string> => {
       for (let step = 0; step < steps; step++) await context.run(`step-${step}`, () => Promise.resolve(step));
       return "done";
     },

@@ -48,7 +48,16 @@ async function startSystem(folder: string): Promise<System> {
   writeFileSync(config, "compute:\n  mock: {}\nworker:\n  progress: false\nlog:\n  level: warn\n");
   const child = spawn(
     process.execPath,
-    [join(ROOT, "packages/landlord/bin/landlord.mjs"), "dev", "--port", "0", "--data-dir", join(folder, "data"), "--config-file", config],
+    [
+      join(ROOT, "packages/landlord/bin/landlord.mjs"),
+      "dev",
+      "--port",
+      "0",
+      "--data-dir",
+      join(folder, "data"),
+      "--config-file",
+      config,
+    ],
     { stdio: ["ignore", "ignore", "pipe"] },
   );
   let output = "";
@@ -57,7 +66,10 @@ async function startSystem(folder: string): Promise<System> {
     if (child.exitCode !== null) throw new Error(`landlord dev ended: ${output}`);
     await delay(50);
   }
-  const ports = JSON.parse(readFileSync(join(folder, "data/restate/ports.json"), "utf8")) as { ingress: number; admin: number };
+  const ports = JSON.parse(readFileSync(join(folder, "data/restate/ports.json"), "utf8")) as {
+    ingress: number;
+    admin: number;
+  };
   return {
     apiUrl: /Ready in .*: (http\S+)/.exec(output)?.[1] ?? "",
     ingressUrl: `http://127.0.0.1:${ports.ingress}`,
@@ -71,8 +83,12 @@ async function startSystem(folder: string): Promise<System> {
 }
 
 async function startRawWorker(adminUrl: string): Promise<ChildProcess> {
-  const worker = fork(join(ROOT, "bench/raw-restate-worker.ts"), { stdio: ["ignore", "ignore", "inherit", "ipc"] });
-  const port = await new Promise<number>((resolve) => worker.once("message", (message) => resolve((message as { port: number }).port)));
+  const worker = fork(join(ROOT, "bench/raw-restate-worker.ts"), {
+    stdio: ["ignore", "ignore", "inherit", "ipc"],
+  });
+  const port = await new Promise<number>((resolve) =>
+    worker.once("message", (message) => resolve((message as { port: number }).port)),
+  );
   const answer = await fetch(`${adminUrl}/deployments`, {
     method: "POST",
     headers: { "content-type": "application/json" },
@@ -104,7 +120,10 @@ async function landlordSample(system: System): Promise<number> {
   });
   const { id } = (await created.json()) as { id: string };
   for (;;) {
-    const tenant = (await (await fetch(`${system.apiUrl}/v1/tenants/${id}`)).json()) as { status: string; status_message: string };
+    const tenant = (await (await fetch(`${system.apiUrl}/v1/tenants/${id}`)).json()) as {
+      status: string;
+      status_message: string;
+    };
     if (tenant.status === "ready") return performance.now() - startedMs;
     if (tenant.status === "failed") throw new Error(`the tenant failed: ${tenant.status_message}`);
     await delay(POLL_MS);
@@ -164,8 +183,15 @@ function printTable(figures: readonly Figure[]): void {
     figure.met ? "met" : "not met",
   ]);
   const table = [["FIGURE", "LANDLORD", "RAW", "RATIO (ROUNDS)", "GOAL", ""], ...rows];
-  const widths = table[0]?.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0))) ?? [];
-  for (const row of table) process.stdout.write(`${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ").trimEnd()}\n`);
+  const widths =
+    table[0]?.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0))) ?? [];
+  for (const row of table)
+    process.stdout.write(
+      `${row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join("  ")
+        .trimEnd()}\n`,
+    );
 }
 
 const folder = mkdtempSync(join(tmpdir(), "landlord-bench-"));
@@ -179,7 +205,10 @@ try {
   const file = process.argv[process.argv.indexOf("--json") + 1];
   if (process.argv.includes("--json") && file !== undefined) {
     const machine = { cpus: cpus().length, model: cpus()[0]?.model ?? "unknown" };
-    writeFileSync(file, `${JSON.stringify({ figures, machine, versions: { node: process.version } }, null, 2)}\n`);
+    writeFileSync(
+      file,
+      `${JSON.stringify({ figures, machine, versions: { node: process.version } }, null, 2)}\n`,
+    );
   }
 } finally {
   rawWorker.kill();

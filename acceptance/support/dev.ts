@@ -15,13 +15,23 @@ export interface Dev {
   /** The supervisor itself, beneath the launcher that npm or the bin puts in front. */
   supervisorPid(): number;
   /** Pids of the parts, by what they run. */
-  parts(): { readonly server: number; readonly worker: number; readonly restate: number; readonly postgres: number };
+  parts(): {
+    readonly server: number;
+    readonly worker: number;
+    readonly restate: number;
+    readonly postgres: number;
+  };
   stop(): Promise<number | null>;
 }
 
 export async function startDev(
   folder: string,
-  options: { readonly port?: number; readonly command?: readonly string[]; readonly cwd?: string; readonly env?: Record<string, string> } = {},
+  options: {
+    readonly port?: number;
+    readonly command?: readonly string[];
+    readonly cwd?: string;
+    readonly env?: Record<string, string>;
+  } = {},
 ): Promise<Dev> {
   const port = options.port ?? (await freePort());
   const url = `http://127.0.0.1:${port}`;
@@ -32,13 +42,20 @@ export async function startDev(
     env: { ...process.env, ...options.env },
   });
   const output: string[] = [];
-  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => output.push(chunk.toString()));
+  for (const stream of [child.stdout, child.stderr])
+    stream.on("data", (chunk: Buffer) => output.push(chunk.toString()));
   const exited = new Promise<number | null>((resolve) => child.once("exit", (code) => resolve(code)));
   await until("landlord dev is ready", 120_000, async () => {
-    if (child.exitCode !== null) throw new Error(`landlord dev ended with ${child.exitCode}: ${output.join("")}`);
+    if (child.exitCode !== null)
+      throw new Error(`landlord dev ended with ${child.exitCode}: ${output.join("")}`);
     return output.join("").includes("Ready in") && (await fetch(`${url}/ready`)).status === 200;
   });
-  const supervisorPid = (): number => descendantsOf(child.pid ?? 0).find(({ command }) => / dev( |$)/.test(command) && command.includes("main."))?.pid ?? child.pid ?? 0;
+  const supervisorPid = (): number =>
+    descendantsOf(child.pid ?? 0).find(
+      ({ command }) => / dev( |$)/.test(command) && command.includes("main."),
+    )?.pid ??
+    child.pid ??
+    0;
   return {
     url,
     process: child,
@@ -100,12 +117,22 @@ export function descendantsOf(pid: number): readonly ProcessInfo[] {
 }
 
 /** Runs the command line and returns what it printed. */
-export function landlord(url: string, ...words: string[]): { readonly status: number | null; readonly stdout: string; readonly stderr: string } {
-  const run = spawnSync(process.execPath, [LANDLORD, "--api-url", url, ...words], { encoding: "utf8", timeout: 60_000 });
+export function landlord(
+  url: string,
+  ...words: string[]
+): { readonly status: number | null; readonly stdout: string; readonly stderr: string } {
+  const run = spawnSync(process.execPath, [LANDLORD, "--api-url", url, ...words], {
+    encoding: "utf8",
+    timeout: 60_000,
+  });
   return { status: run.status, stdout: run.stdout, stderr: run.stderr };
 }
 
-export async function until(what: string, timeoutMs: number, look: () => Promise<boolean> | boolean): Promise<void> {
+export async function until(
+  what: string,
+  timeoutMs: number,
+  look: () => Promise<boolean> | boolean,
+): Promise<void> {
   const deadlineMs = performance.now() + timeoutMs;
   let last: unknown;
   while (performance.now() < deadlineMs) {
@@ -153,7 +180,9 @@ export async function waitForStatus(url: string, name: string, status: string): 
   let tenant: TenantView | null = null;
   await until(`${name} is ${status}`, 60_000, async () => {
     tenant = await getTenant(url, name);
-    return tenant?.status === status && (status !== "ready" || tenant.observed_generation === tenant.generation);
+    return (
+      tenant?.status === status && (status !== "ready" || tenant.observed_generation === tenant.generation)
+    );
   });
   if (tenant === null) throw new Error("unreachable");
   return tenant;
@@ -161,7 +190,11 @@ export async function waitForStatus(url: string, name: string, status: string): 
 
 export const webServer = (text: string): string =>
   JSON.stringify({
-    command: [process.execPath, "-e", `require("http").createServer((_, r) => r.end(${JSON.stringify(text)})).listen(process.env.PORT, "127.0.0.1")`],
+    command: [
+      process.execPath,
+      "-e",
+      `require("http").createServer((_, r) => r.end(${JSON.stringify(text)})).listen(process.env.PORT, "127.0.0.1")`,
+    ],
     ports: [{}],
     health_check: { type: "http", path: "/" },
   });

@@ -3,7 +3,9 @@ import { spawn, spawnSync } from "node:child_process";
 import { createServer } from "node:http";
 import { readFileSync, writeFileSync } from "node:fs";
 
-const [spoiled, real, stateFile] = JSON.parse(readFileSync(new URL(import.meta.url.replace("saboteur.mjs", "saboteur.json")), "utf8"));
+const [spoiled, real, stateFile] = JSON.parse(
+  readFileSync(new URL(import.meta.url.replace("saboteur.mjs", "saboteur.json")), "utf8"),
+);
 const words = process.argv.slice(2);
 const command = words.find((word) => ["dev", "create", "set", "archive", "delete"].includes(word)) ?? "";
 const apiUrl = words[words.indexOf("--api-url") + 1];
@@ -29,13 +31,18 @@ function runDev() {
 async function runCommand() {
   if (spoiled === command) process.exit(0);
   const config = words.indexOf("--config") + 1;
-  if (spoiled === "first-answer" && command === "create") words[config] = words[config].replace("hello", "something else");
-  if (spoiled === "second-answer" && command === "set") words[config] = words[config].replace("good evening", "something else");
+  if (spoiled === "first-answer" && command === "create")
+    words[config] = words[config].replace("hello", "something else");
+  if (spoiled === "second-answer" && command === "set")
+    words[config] = words[config].replace("good evening", "something else");
   if (command === "archive") await rememberPort();
   const run = spawnSync(process.execPath, [real, ...words], { stdio: "inherit" });
   if (spoiled === "leftover" && command === "delete") {
     const port = readFileSync(stateFile, "utf8");
-    spawn(process.execPath, [new URL(import.meta.url).pathname, "--squat", port], { detached: true, stdio: "ignore" }).unref();
+    spawn(process.execPath, [new URL(import.meta.url).pathname, "--squat", port], {
+      detached: true,
+      stdio: "ignore",
+    }).unref();
     await waitForPort(port);
   }
   process.exit(run.status ?? 1);

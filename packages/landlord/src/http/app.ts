@@ -15,6 +15,7 @@ import {
   type ZodTypeProvider,
 } from "fastify-type-provider-zod";
 import { randomUUID } from "node:crypto";
+import type { Socket } from "node:net";
 import type { HttpDependencies, HttpSettings } from "./dependencies.ts";
 import { registerJsonBodies } from "./json-body.ts";
 import { guardLoopback } from "./loopback-guard.ts";
@@ -52,6 +53,7 @@ export async function createApp(dependencies: HttpDependencies, settings: HttpSe
     routerOptions: { maxParamLength: 255, ignoreTrailingSlash: true },
     http: { maxHeaderSize: URL_LIMIT_BYTES * 2 },
     logger: false,
+    clientErrorHandler: (error, socket) => answerBrokenRequest(error, socket),
     frameworkErrors: (error, request, reply) => sendError(error, request, reply, logger),
   }).withTypeProvider<ZodTypeProvider>();
 
@@ -145,3 +147,23 @@ function unknownRoute(
     details: [],
   };
 }
+
+/** What is not even HTTP never becomes a request, so there is no reply to answer with, only the socket. */
+function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === "ECONNRESET" || !socket.writable) return;
+  const [status, code, message] = BROKEN_REQUESTS[error.code ?? ""] ?? [
+    400,
+    "malformed_request",
+    "The request is not valid HTTP.",
+  ];
+  const problem = buildProblem({ id: randomUUID(), url: "" }, status, code, message);
+  const body = JSON.stringify(problem);
+  socket.end(
+    `HTTP/1.1 ${status} ${problem.title}\r\ncontent-type: ${PROBLEM_CONTENT_TYPE}\r\nx-request-id: ${problem.request_id}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  );
+}
+
+const BROKEN_REQUESTS: Readonly<Record<string, readonly [status: number, code: string, message: string]>> = {
+  HPE_HEADER_OVERFLOW: [431, "headers_too_large", "The headers are too large."],
+  ERR_HTTP_REQUEST_TIMEOUT: [408, "request_timeout", "The request did not arrive in time."],
+};

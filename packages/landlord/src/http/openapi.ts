@@ -42,10 +42,12 @@ export function finishDocument<Document extends object>(document: Document): Doc
       response["description"] = STATUS_CODES[status] ?? "Answer";
       const content = response["content"] as Node | undefined;
       const json = content?.["application/json"] as { schema?: { $ref?: string } } | undefined;
-      if (json?.schema?.$ref === PROBLEM_REFERENCE) response["content"] = { "application/problem+json": json };
+      if (json?.schema?.$ref === PROBLEM_REFERENCE)
+        response["content"] = { "application/problem+json": json };
     }
     const body = (operation["requestBody"] as Node | undefined)?.["content"] as Node | undefined;
-    if (method === "patch" && body !== undefined) body["application/merge-patch+json"] = body["application/json"];
+    if (method === "patch" && body !== undefined)
+      body["application/merge-patch+json"] = body["application/json"];
   }
   pruneUnusedSchemas(copy);
   return withPlainNames(copy) as Document;

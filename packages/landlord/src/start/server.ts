@@ -27,7 +27,8 @@ export interface RunningServer {
   stop(): Promise<void>;
 }
 
-const STATEMENT_TIMEOUT_MS = 15_000;
+/** Well below the 15 s after which existing clients give up: a silent database is answered with 503 in time. */
+const STATEMENT_TIMEOUT_MS = 8_000;
 const CONNECT_RETRY_MS = 1_000;
 const READINESS_TIMEOUT_MS = 2_000;
 const VISIBILITY_GRACE_MS = 10_000;
@@ -38,7 +39,11 @@ const VISIBILITY_GRACE_MS = 10_000;
  *
  * @throws LandlordError for what waiting cannot mend
  */
-export async function startServer(config: Config, logger: Logger, signal: AbortSignal): Promise<RunningServer> {
+export async function startServer(
+  config: Config,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<RunningServer> {
   refuseOpenBind(config);
   // In the order of the start; a stop, and a start that fails half way, run them backwards.
   const stops: StopPhase[] = [];
@@ -51,15 +56,28 @@ export async function startServer(config: Config, logger: Logger, signal: AbortS
   }
 }
 
-async function startParts(config: Config, logger: Logger, signal: AbortSignal, stops: StopPhase[]): Promise<string> {
+async function startParts(
+  config: Config,
+  logger: Logger,
+  signal: AbortSignal,
+  stops: StopPhase[],
+): Promise<string> {
   const url = databaseUrl(config.database);
   const store = await openStore(config, url, logger, signal);
   stops.push({ name: "store", run: () => store.close() });
   const registry = builtInCompute();
-  const catalog = createComputeCatalog(registry, computeBlocks(config.compute), config.compute.default_provider ?? null);
+  const catalog = createComputeCatalog(
+    registry,
+    computeBlocks(config.compute),
+    config.compute.default_provider ?? null,
+  );
   const { manager, stopWorkflow } = await createManager(config, logger);
   stops.push({ name: "workflow", run: stopWorkflow });
-  const background = createBackground(store, { historyRetentionMs: config.controller.history_retention }, logger);
+  const background = createBackground(
+    store,
+    { historyRetentionMs: config.controller.history_retention },
+    logger,
+  );
   stops.push({ name: "background", run: () => background.stop() });
   let reconciler: Reconciler | null = null;
   stops.push({ name: "reconciler", run: async () => reconciler?.stop() });

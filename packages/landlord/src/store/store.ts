@@ -243,7 +243,7 @@ export interface WorkStore {
   commit(commits: readonly Commit[]): Promise<readonly CommitOutcome[]>;
   /** Makes tenants due now. A hint: never lost while a lease is held, never needed. */
   wake(params: { readonly tenantIds: readonly string[] }): Promise<void>;
-  /** Opens a breaker, or moves its next probe further. */
+  /** Opens a breaker; one that is open keeps the time of its next probe. */
   openBreaker(params: {
     readonly key: string;
     readonly error: string;

@@ -37,6 +37,8 @@ const FIRST_WAIT_MS = 100;
 const WAIT_GROWTH = 1.5;
 const LONGEST_WAIT_MS = 30_000;
 const DEFAULT_DEADLINE_MS = 120_000;
+/** Characters of a message that travel with a result or stay in the journal. */
+const MESSAGE_LIMIT = 4_000;
 /** Keeps the journal short whatever the deadline: a wait is at least this part of it. */
 const WAITS_PER_DEADLINE = 60;
 
@@ -89,7 +91,7 @@ async function convergeCompute(
         kind: "pending",
         // What could not be observed is not known to be unhealthy, and does not use up the deadline.
         counts: observation.presence !== "unknown" && observation.health !== "unknown",
-        message: observation.message ?? `Compute is ${observation.health}.`,
+        message: clipped(observation.message ?? `Compute is ${observation.health}.`),
       };
     },
   );
@@ -165,7 +167,7 @@ async function repeatUntilDone(
         return await attempt(await dependencies.resolveCompute(request, signal), name, signal);
       } catch (error) {
         if (error instanceof ComputeError && !error.retryable) {
-          return { kind: "rejected", code: error.code, message: error.message };
+          return { kind: "rejected", code: error.code, message: clipped(error.message) };
         }
         throw error;
       }
@@ -270,9 +272,32 @@ function resultOf(
           : observation.health,
     scope: observation?.scope ?? null,
     absent_observations: observation?.presence === "absent" ? 1 : 0,
-    error: end.error ?? null,
+    error: end.error === undefined ? null : { ...end.error, message: clipped(end.error.message) },
   };
-  if (Buffer.byteLength(JSON.stringify(result)) <= JOB_RESULT_LIMIT_BYTES) return result;
+  return bounded(result, request);
+}
+
+/** Leaves out what the control plane can do without until the result fits. */
+function bounded(result: JobResult, request: ProvisionRequest): JobResult {
+  const fits = (candidate: JobResult): boolean =>
+    Buffer.byteLength(JSON.stringify(candidate)) <= JOB_RESULT_LIMIT_BYTES;
+  if (fits(result)) return result;
   // The control plane has the config already; its hash says which one was applied.
-  return { ...result, observed_config: { truncated: true, config_hash: request.metadata.config_hash } };
+  const config = { truncated: true, config_hash: request.metadata.config_hash };
+  const smaller: JobResult = { ...result, observed_config: config };
+  if (fits(smaller)) return smaller;
+  return {
+    ...smaller,
+    outcome: "gave_up",
+    observed_resource_ids: {},
+    endpoints: [],
+    error: {
+      code: "result_too_large",
+      message: `The provider reported more than ${JOB_RESULT_LIMIT_BYTES} bytes of resources and endpoints.`,
+    },
+  };
+}
+
+function clipped(message: string): string {
+  return message.length <= MESSAGE_LIMIT ? message : `${message.slice(0, MESSAGE_LIMIT)} …`;
 }

@@ -78,7 +78,10 @@ test("nothing is doubled and nothing is lost", { timeout: 240_000 }, async () =>
   );
   const doubles = watchForDoubles(new Set(ids));
   const heldByFirst = async (): Promise<number> => {
-    const rows = await database.query("SELECT count(*)::int AS held FROM tenant_work WHERE lease_owner LIKE $1", [`%/${first.pid}/%`]);
+    const rows = await database.query(
+      "SELECT count(*)::int AS held FROM tenant_work WHERE lease_owner LIKE $1",
+      [`%/${first.pid}/%`],
+    );
     return Number(rows[0]?.["held"]);
   };
 
@@ -94,10 +97,19 @@ test("nothing is doubled and nothing is lost", { timeout: 240_000 }, async () =>
     );
     // What clients want meanwhile reaches the other server.
     const from = round * 60;
-    await Promise.all(ids.slice(from, from + 30).map((id, index) => api.call("PUT", `/v1/tenants/${id}`, { compute_config: sleeper(200_000 + from + index) })));
+    await Promise.all(
+      ids
+        .slice(from, from + 30)
+        .map((id, index) =>
+          api.call("PUT", `/v1/tenants/${id}`, { compute_config: sleeper(200_000 + from + index) }),
+        ),
+    );
     await Promise.all(ids.slice(from + 30, from + 60).map((id) => api.call("DELETE", `/v1/tenants/${id}`)));
     // Past its leases: the other server has taken over everything that it held.
-    await eventually(async () => (await heldByFirst()) === 0, { what: "its leases were taken over", timeoutMs: 60_000 });
+    await eventually(async () => (await heldByFirst()) === 0, {
+      what: "its leases were taken over",
+      timeoutMs: 60_000,
+    });
     first.signal("SIGCONT");
   }
 
@@ -106,7 +118,9 @@ test("nothing is doubled and nothing is lost", { timeout: 240_000 }, async () =>
   const alive = ids.filter((id) => !deleted.has(id));
   await eventually(
     async () => {
-      const rows = await database.query("SELECT count(*)::int AS n FROM tenants WHERE status <> 'ready' OR observed_generation <> generation");
+      const rows = await database.query(
+        "SELECT count(*)::int AS n FROM tenants WHERE status <> 'ready' OR observed_generation <> generation",
+      );
       const left = await database.query("SELECT count(*)::int AS n FROM tenants");
       return Number(rows[0]?.["n"]) === 0 && Number(left[0]?.["n"]) === alive.length;
     },
@@ -123,7 +137,9 @@ test("nothing is doubled and nothing is lost", { timeout: 240_000 }, async () =>
     expect(leaders.get(id)).toEqual([Number(tenant?.observed_resource_ids["pid"])]);
   }
   // The ledger: at most one unfinished at a time, and no execution id twice.
-  const unfinished = await database.query("SELECT count(*)::int AS n FROM operations WHERE finished_at IS NULL");
+  const unfinished = await database.query(
+    "SELECT count(*)::int AS n FROM operations WHERE finished_at IS NULL",
+  );
   expect(unfinished[0]?.["n"]).toBe(0);
   // The history: each tenant became ready exactly once for each generation that it reached.
   const twice = await database.query(

@@ -126,26 +126,23 @@ describe("embedded PostgreSQL", () => {
     expect(await Promise.all([query(a.url, "SELECT 1"), query(b.url, "SELECT 1")])).toEqual([[1], [1]]);
   });
 
-  it(
-    "keeps its files elsewhere when its user cannot reach the folder",
-    async () => {
-      const dataDir = join(newFolder(0o700), "db");
-      const log = newLog();
-      const first = await start(dataDir, log);
-      if (process.getuid?.() !== 0) {
-        // Not root: PostgreSQL runs as the same user, who can reach it.
-        expect(existsSync(join(dataDir, "location"))).toBe(false);
-        return;
-      }
-      const location = readFileSync(join(dataDir, "location"), "utf8").trim();
-      atEnd(() => rmSync(location, { recursive: true, force: true }));
-      expect(location).toMatch(/^\/var\/tmp\/landlord-[0-9a-f]{16}$/);
-      expect(statSync(location).mode & 0o777).toBe(0o700);
-      expect(log.messages.filter((message) => message.includes(location))).toHaveLength(1);
-      expect(await query(first.url, "SELECT 1")).toEqual([1]);
-      await first.stop();
-    },
-  );
+  it("keeps its files elsewhere when its user cannot reach the folder", async () => {
+    const dataDir = join(newFolder(0o700), "db");
+    const log = newLog();
+    const first = await start(dataDir, log);
+    if (process.getuid?.() !== 0) {
+      // Not root: PostgreSQL runs as the same user, who can reach it.
+      expect(existsSync(join(dataDir, "location"))).toBe(false);
+      return;
+    }
+    const location = readFileSync(join(dataDir, "location"), "utf8").trim();
+    atEnd(() => rmSync(location, { recursive: true, force: true }));
+    expect(location).toMatch(/^\/var\/tmp\/landlord-[0-9a-f]{16}$/);
+    expect(statSync(location).mode & 0o777).toBe(0o700);
+    expect(log.messages.filter((message) => message.includes(location))).toHaveLength(1);
+    expect(await query(first.url, "SELECT 1")).toEqual([1]);
+    await first.stop();
+  });
 
   it("refuses the files of another major version, and a port that is taken", async () => {
     const folder = newFolder();

@@ -10,11 +10,14 @@ import { eventually } from "../support/eventually.ts";
 let system: MockSystem;
 afterEach(() => system.stop());
 
-const isReady = (tenant: Tenant): boolean => tenant.status === "ready" && tenant.observedGeneration === tenant.generation;
+const isReady = (tenant: Tenant): boolean =>
+  tenant.status === "ready" && tenant.observedGeneration === tenant.generation;
 
 async function ledgerOf(id: string): Promise<{ execution: string; outcome: string | null; kind: string }[]> {
   const operations = await system.store.listOperations({ idOrName: id, limit: 100, offset: 0 });
-  return operations.map(({ executionId, outcome, kind }) => ({ execution: executionId, outcome, kind })).reverse();
+  return operations
+    .map(({ executionId, outcome, kind }) => ({ execution: executionId, outcome, kind }))
+    .reverse();
 }
 
 test("a requested tenant is invoked, an updated one again, and a deleted one leaves only its history", async () => {
@@ -66,7 +69,9 @@ test("an engine that is down stops claims, costs no tenant an attempt, and is fo
   await eventually(async () => (await breakerOf())?.state === "open", { what: "the breaker opens" });
   // While it is open a new tenant is not even claimed.
   const second = await system.create("second");
-  const claims = await system.database.query("SELECT lease_token FROM tenant_work WHERE tenant_id = $1", [second.id]);
+  const claims = await system.database.query("SELECT lease_token FROM tenant_work WHERE tenant_id = $1", [
+    second.id,
+  ]);
   await eventually(async () => (await breakerOf())?.lastError !== null, { what: "a probe failed" });
   expect(claims[0]?.["lease_token"]).toBe("0");
   const waiting = await system.store.getTenant({ idOrName: id });
@@ -80,7 +85,10 @@ test("an execution that the engine forgot is occupied and attempted anew", async
   system = await startMockSystem({ compute: createMockComputeProvider({ health_after_ms: 300 }) });
   system.reconcile();
   const { id } = await system.create("acme");
-  await eventually(async () => (await system.store.listOperations({ idOrName: id, limit: 1, offset: 0 }))[0]?.invokedAt, { what: "invoked" });
+  await eventually(
+    async () => (await system.store.listOperations({ idOrName: id, limit: 1, offset: 0 }))[0]?.invokedAt,
+    { what: "invoked" },
+  );
   const [first] = await ledgerOf(id);
   system.engine.wipe();
   await system.until(id, isReady, "ready");
@@ -96,7 +104,15 @@ test("a database older than reality continues above what serves", async () => {
   // What a later generation left behind before the database was restored.
   const compute = createMockComputeProvider({}, { world: system.world });
   await compute.apply(
-    { instanceId: system.store.instanceId, tenantId: id, tenantName: "acme", generation: 5, configHash: "later", config: {}, labels: {} },
+    {
+      instanceId: system.store.instanceId,
+      tenantId: id,
+      tenantName: "acme",
+      generation: 5,
+      configHash: "later",
+      config: {},
+      labels: {},
+    },
     { idempotencyKey: "k", signal: new AbortController().signal },
   );
   system.reconcile();
@@ -104,7 +120,9 @@ test("a database older than reality continues above what serves", async () => {
   expect(ready.generation).toBe(6);
   const history = await system.store.listTransitions({ idOrName: id, limit: 10, offset: 0 });
   expect(history.map(({ reason }) => reason)).toContain("generation_recovered");
-  expect(system.world.find({ instanceId: system.store.instanceId, tenantId: id })?.compute?.configHash).toBe("hash-1");
+  expect(system.world.find({ instanceId: system.store.instanceId, tenantId: id })?.compute?.configHash).toBe(
+    "hash-1",
+  );
 });
 
 test("a job that starts after its window touches nothing, and the next one runs", async () => {
@@ -112,14 +130,28 @@ test("a job that starts after its window touches nothing, and the next one runs"
   system.engine.detachWorker();
   system.reconcile({ startTimeoutMs: 50, statusPollMs: 2_000, statusPollMaxMs: 2_000 });
   const { id } = await system.create("acme");
-  await eventually(async () => (await system.store.listOperations({ idOrName: id, limit: 1, offset: 0 }))[0]?.invokedAt, { what: "invoked" });
-  await eventually(async () => {
-    const rows = await system.database.query("SELECT start_before < now() AS late FROM operations WHERE tenant_id = $1", [id]);
-    return rows[0]?.["late"] === true;
-  }, { what: "the window has passed" });
+  await eventually(
+    async () => (await system.store.listOperations({ idOrName: id, limit: 1, offset: 0 }))[0]?.invokedAt,
+    { what: "invoked" },
+  );
+  await eventually(
+    async () => {
+      const rows = await system.database.query(
+        "SELECT start_before < now() AS late FROM operations WHERE tenant_id = $1",
+        [id],
+      );
+      return rows[0]?.["late"] === true;
+    },
+    { what: "the window has passed" },
+  );
   await system.worker.register(new AbortController().signal);
-  await eventually(async () => (await ledgerOf(id)).some(({ outcome }) => outcome === "expired" || outcome === "failed"), { what: "the late job ended" });
-  expect(system.world.find({ instanceId: system.store.instanceId, tenantId: id })?.starts ?? 0).toBeLessThanOrEqual(1);
+  await eventually(
+    async () => (await ledgerOf(id)).some(({ outcome }) => outcome === "expired" || outcome === "failed"),
+    { what: "the late job ended" },
+  );
+  expect(
+    system.world.find({ instanceId: system.store.instanceId, tenantId: id })?.starts ?? 0,
+  ).toBeLessThanOrEqual(1);
   await system.until(id, isReady, "ready");
 });
 
@@ -136,7 +168,11 @@ test("a tenant that cannot be made keeps retrying with backoff, says so, and is 
   system = await startMockSystem({ compute: createMockComputeProvider({ fail_apply: "retryable" }) });
   system.reconcile({ operationDeadlineMs: 300 });
   const { id } = await system.create("acme");
-  const stalled = await system.until(id, ({ conditions }) => conditions.some(({ type, status }) => type === "Stalled" && status === "True"), "stalled");
+  const stalled = await system.until(
+    id,
+    ({ conditions }) => conditions.some(({ type, status }) => type === "Stalled" && status === "True"),
+    "stalled",
+  );
   expect(stalled.status).toBe("provisioning");
   expect(stalled.attempts).toBeGreaterThan(0);
   expect(stalled.lastError?.message).toBeTruthy();
@@ -219,7 +255,9 @@ test("a stop waits for the pass in flight, and what it leaves is taken up by the
   expect(stopped).toBe(false);
   release();
   await stop;
-  expect((await system.store.listOperations({ idOrName: id, limit: 1, offset: 0 }))[0]?.invokedAt).not.toBeNull();
+  expect(
+    (await system.store.listOperations({ idOrName: id, limit: 1, offset: 0 }))[0]?.invokedAt,
+  ).not.toBeNull();
   system.reconcile();
   await system.until(id, isReady, "ready");
 });

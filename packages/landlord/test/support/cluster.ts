@@ -3,7 +3,10 @@ import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startEmbeddedPostgres, type EmbeddedPostgres } from "../../src/store/embedded/embedded-postgres.ts";
-import { startEmbeddedRestate, type EmbeddedRestate } from "../../src/workflow/restate/embedded/embedded-restate.ts";
+import {
+  startEmbeddedRestate,
+  type EmbeddedRestate,
+} from "../../src/workflow/restate/embedded/embedded-restate.ts";
 import { pickFreePorts } from "../../src/os/supervised.ts";
 import { startHoldingProxy, type HoldingProxy } from "./holding-proxy.ts";
 import { startLandlord, type LandlordProcess } from "./landlord-process.ts";
@@ -29,7 +32,12 @@ export async function startCluster(settings: Readonly<Record<string, unknown>> =
   const folder = await mkdtemp(join(tmpdir(), "landlord-cluster-"));
   await chmod(folder, 0o711);
   const launchPostgres = (): Promise<EmbeddedPostgres> =>
-    startEmbeddedPostgres({ dataDir: join(folder, "postgres"), port: null, logFile: join(folder, "postgres.log"), log: quiet });
+    startEmbeddedPostgres({
+      dataDir: join(folder, "postgres"),
+      port: null,
+      logFile: join(folder, "postgres.log"),
+      log: quiet,
+    });
   const launchRestate = (): Promise<EmbeddedRestate> =>
     startEmbeddedRestate({
       dataDir: join(folder, "restate"),
@@ -73,7 +81,8 @@ export async function startCluster(settings: Readonly<Record<string, unknown>> =
     url,
     databaseUrl: () => postgres.url,
     ingress,
-    pidOf: (victim) => ({ server: server.pid, worker: worker.pid, restate: restate.pid, postgres: postgres.pid })[victim],
+    pidOf: (victim) =>
+      ({ server: server.pid, worker: worker.pid, restate: restate.pid, postgres: postgres.pid })[victim],
     async killAndRestart(victim) {
       switch (victim) {
         case "server":

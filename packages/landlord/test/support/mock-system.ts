@@ -48,7 +48,10 @@ export interface MockSystem {
   readonly world: MockWorld;
   readonly worker: WorkflowWorkerEngine;
   readonly database: TestDatabase;
-  reconcile(settings?: Partial<ReconcilerSettings>, wrap?: (provider: WorkflowProvider) => WorkflowProvider): Reconciler;
+  reconcile(
+    settings?: Partial<ReconcilerSettings>,
+    wrap?: (provider: WorkflowProvider) => WorkflowProvider,
+  ): Reconciler;
   create(name: string, desiredConfig?: JsonObject): Promise<Tenant>;
   /** A client's write: raises the generation. */
   change(id: string, change: Partial<Pick<Tenant, "intent" | "configHash" | "desiredConfig">>): Promise<void>;
@@ -57,10 +60,19 @@ export interface MockSystem {
   stop(): Promise<void>;
 }
 
-export async function startMockSystem(options: { readonly compute?: ComputeProvider } = {}): Promise<MockSystem> {
+export async function startMockSystem(
+  options: { readonly compute?: ComputeProvider } = {},
+): Promise<MockSystem> {
   const database = await createTestDatabase();
   const store = await openPostgresStore(
-    { url: database.url, maxConnections: 6, connectTimeoutMs: 5_000, statementTimeoutMs: 5_000, applicationName: "test", autoMigrate: true },
+    {
+      url: database.url,
+      maxConnections: 6,
+      connectTimeoutMs: 5_000,
+      statementTimeoutMs: 5_000,
+      applicationName: "test",
+      autoMigrate: true,
+    },
     () => undefined,
   );
   const engine = createMockEngine({ maxAttempts: 3, retryDelayMs: 10 });
@@ -69,7 +81,12 @@ export async function startMockSystem(options: { readonly compute?: ComputeProvi
   const worker = createInProcessWorkerEngine(engine, {
     logger: testLogger,
     resolveByName: () => Promise.resolve(compute),
-    job: { resolveCompute: () => Promise.resolve(compute), reportProgress: () => undefined, absenceSettleMs: 5, now: Date.now },
+    job: {
+      resolveCompute: () => Promise.resolve(compute),
+      reportProgress: () => undefined,
+      absenceSettleMs: 5,
+      now: Date.now,
+    },
   });
   await worker.register(new AbortController().signal);
   const reconcilers: Reconciler[] = [];
@@ -104,8 +121,18 @@ export async function startMockSystem(options: { readonly compute?: ComputeProvi
       return reconciler;
     },
     async create(name, desiredConfig = {}) {
-      const { createdAt: _c, updatedAt: _u, generationAt: _g, ...tenant } = tenantWith({ id: randomUUID(), name, computeProvider: "mock", desiredConfig });
-      const outcome = await store.createTenant({ tenant, actor: { name: "test", requestId: null }, lane: "interactive", idempotency: null });
+      const {
+        createdAt: _c,
+        updatedAt: _u,
+        generationAt: _g,
+        ...tenant
+      } = tenantWith({ id: randomUUID(), name, computeProvider: "mock", desiredConfig });
+      const outcome = await store.createTenant({
+        tenant,
+        actor: { name: "test", requestId: null },
+        lane: "interactive",
+        idempotency: null,
+      });
       if (outcome.kind !== "created") throw new Error(outcome.kind);
       return outcome.tenant;
     },
@@ -116,12 +143,27 @@ export async function startMockSystem(options: { readonly compute?: ComputeProvi
           if (stored === null) throw new Error("gone");
           const { tenant, revision } = stored;
           const status = statusAfterWrite(tenant, change.intent ?? tenant.intent);
-          const next = { ...tenant, ...change, status, generation: tenant.generation + 1, version: tenant.version + 1, attempts: 0, nextAttemptAt: null };
+          const next = {
+            ...tenant,
+            ...change,
+            status,
+            generation: tenant.generation + 1,
+            version: tenant.version + 1,
+            attempts: 0,
+            nextAttemptAt: null,
+          };
           const outcome = await store.writeTenant({
             tenant: next,
             revision,
             generationRaised: true,
-            transition: { fromStatus: tenant.status, toStatus: status, reason: "changed", message: "", generation: next.generation, operationId: null },
+            transition: {
+              fromStatus: tenant.status,
+              toStatus: status,
+              reason: "changed",
+              message: "",
+              generation: next.generation,
+              operationId: null,
+            },
             actor: { name: "test", requestId: null },
             lane: "interactive",
           });
@@ -132,7 +174,9 @@ export async function startMockSystem(options: { readonly compute?: ComputeProvi
     },
     until,
     untilGone: async (id) => {
-      await eventually(async () => (await store.getTenant({ idOrName: id })) === null, { what: "the tenant is gone" });
+      await eventually(async () => (await store.getTenant({ idOrName: id })) === null, {
+        what: "the tenant is gone",
+      });
     },
     async stop() {
       await Promise.all(reconcilers.map((reconciler) => reconciler.stop()));

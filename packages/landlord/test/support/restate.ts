@@ -4,14 +4,20 @@ import { inject } from "vitest";
 import type { ProvisionRequest } from "../../src/contract/job.ts";
 import { createRestateProvider } from "../../src/workflow/restate/restate-provider.ts";
 import type { WorkflowProvider, WorkflowStatus } from "../../src/workflow/provider.ts";
-import { createRestateWorkerEngine, type RestateWorkerSettings } from "../../src/worker/restate/restate-worker-engine.ts";
+import {
+  createRestateWorkerEngine,
+  type RestateWorkerSettings,
+} from "../../src/worker/restate/restate-worker-engine.ts";
 import type { WorkflowWorkerEngine } from "../../src/worker/engine.ts";
 import type { WorkerContext } from "../../src/worker/worker-context.ts";
 import type { ComputeProvider } from "../../src/compute/provider.ts";
 import { eventually } from "./eventually.ts";
 import { randomNamespace, testLogger } from "./system.ts";
 
-export function restateProvider(namespace: string, change: Partial<Parameters<typeof createRestateProvider>[0]> = {}): WorkflowProvider {
+export function restateProvider(
+  namespace: string,
+  change: Partial<Parameters<typeof createRestateProvider>[0]> = {},
+): WorkflowProvider {
   return createRestateProvider({
     ingressUrl: inject("restateIngressUrl"),
     adminUrl: inject("restateAdminUrl"),

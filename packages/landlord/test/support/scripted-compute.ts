@@ -1,5 +1,11 @@
 /** A compute provider whose every move is the test's: it proves the engine's side, not a provider. */
-import { ComputeError, type ApplyResult, type ComputeProvider, type ComputeSpec, type Observation } from "../../src/compute/provider.ts";
+import {
+  ComputeError,
+  type ApplyResult,
+  type ComputeProvider,
+  type ComputeSpec,
+  type Observation,
+} from "../../src/compute/provider.ts";
 
 export function healthyObservation(change: Partial<Observation> = {}): Observation {
   return {
@@ -24,11 +30,17 @@ export interface ScriptedCompute extends ComputeProvider {
 }
 
 export function scriptedCompute(
-  apply: (call: number, signal: AbortSignal) => Promise<Observation> | Observation = () => healthyObservation(),
+  apply: (call: number, signal: AbortSignal) => Promise<Observation> | Observation = () =>
+    healthyObservation(),
 ): ScriptedCompute {
   const applied: ComputeSpec[] = [];
   let aborted = false;
-  const absent = healthyObservation({ presence: "absent", health: "absent", generation: null, resourceIds: {} });
+  const absent = healthyObservation({
+    presence: "absent",
+    health: "absent",
+    generation: null,
+    resourceIds: {},
+  });
   return {
     name: "scripted",
     applied,
@@ -41,7 +53,10 @@ export function scriptedCompute(
       return { kind: "applied", observation: await apply(applied.length, signal) };
     },
     destroy: () => Promise.resolve(absent),
-    list: () => Promise.resolve([{ instanceId: "instance", tenantId: "t", generation: 1, scope: "scripted", resourceIds: {} }]),
+    list: () =>
+      Promise.resolve([
+        { instanceId: "instance", tenantId: "t", generation: 1, scope: "scripted", resourceIds: {} },
+      ]),
     logs: () => Promise.resolve("a line of output\n"),
   };
 }

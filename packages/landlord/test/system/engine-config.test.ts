@@ -40,7 +40,12 @@ afterEach(async () => {
 
 function launchServer(settings: Readonly<Record<string, unknown>>): Promise<RunningServer> {
   return startServer(
-    serverConfig({ ...testSettings(folder, namespace), "database.url": database.url, "http.port": apiPort, ...settings }),
+    serverConfig({
+      ...testSettings(folder, namespace),
+      "database.url": database.url,
+      "http.port": apiPort,
+      ...settings,
+    }),
     testLogger,
     new AbortController().signal,
   );
@@ -65,7 +70,10 @@ async function launchWorker(settings: Readonly<Record<string, unknown>> = {}): P
 
 async function createReady(name: string): Promise<TenantBody> {
   const api = apiOf(`http://127.0.0.1:${apiPort}`);
-  const { body } = await api.call<TenantBody>("POST", "/v1/tenants", { name, compute_config: webServer(name) });
+  const { body } = await api.call<TenantBody>("POST", "/v1/tenants", {
+    name,
+    compute_config: webServer(name),
+  });
   return api.waitFor(body.id, "ready");
 }
 
@@ -99,7 +107,12 @@ async function run(request: ProvisionRequest): Promise<{ executionId: string; ha
 }
 
 async function succeeds(request: ProvisionRequest): Promise<void> {
-  const status = await untilStatus(provider, await run(request), ({ state }) => state === "succeeded", "the job ends");
+  const status = await untilStatus(
+    provider,
+    await run(request),
+    ({ state }) => state === "succeeded",
+    "the job ends",
+  );
   expect(status.output).toMatchObject({ outcome: "succeeded" });
 }
 
@@ -119,7 +132,12 @@ test("with the API stopped a cold worker retries, and goes on when the API is ba
   await launchWorker();
   const create = jobFor("create");
   const execution = await run(create);
-  const retrying = await untilStatus(provider, execution, ({ subState, retryCount }) => subState === "backing-off" && retryCount > 0, "retries");
+  const retrying = await untilStatus(
+    provider,
+    execution,
+    ({ subState, retryCount }) => subState === "backing-off" && retryCount > 0,
+    "retries",
+  );
   expect(retrying.error?.message).toContain("does not answer");
   const server = await launchServer({ "compute.process": {} });
   closing.push(() => server.stop());
@@ -129,8 +147,16 @@ test("with the API stopped a cold worker retries, and goes on when the API is ba
 
 test("a local override needs no API at all", async () => {
   await launchWorker({ "worker.compute_overrides.process": { port_min: 31200, port_max: 31299 } });
-  const create = jobFor("create", provisionRequest({ compute_provider: "process", desired_config: webServer("x") }));
-  const status = await untilStatus(provider, await run(create), ({ state }) => state === "succeeded", "the job ends");
+  const create = jobFor(
+    "create",
+    provisionRequest({ compute_provider: "process", desired_config: webServer("x") }),
+  );
+  const status = await untilStatus(
+    provider,
+    await run(create),
+    ({ state }) => state === "succeeded",
+    "the job ends",
+  );
   expect(status.output?.endpoints[0]?.port).toBeGreaterThanOrEqual(31200);
   await succeeds(jobFor("delete", create));
 });

@@ -9,7 +9,14 @@ import { afterEach, expect, inject, test } from "vitest";
 import { apiOf } from "../support/api.ts";
 import { eventually } from "../support/eventually.ts";
 import { spawnLandlord } from "../support/landlord-process.ts";
-import { provisionRequest, randomNamespace, restateProvider, restateWorker, signal, untilStatus } from "../support/restate.ts";
+import {
+  provisionRequest,
+  randomNamespace,
+  restateProvider,
+  restateWorker,
+  signal,
+  untilStatus,
+} from "../support/restate.ts";
 import { scriptedCompute } from "../support/scripted-compute.ts";
 import { startTestSystem } from "../support/system.ts";
 import { startHoldingProxy } from "../support/holding-proxy.ts";
@@ -39,17 +46,27 @@ test("create, update and delete run on a worker that registered itself", async (
   const system = await startTestSystem();
   closing.push(() => system.stop());
   const api = apiOf(system.url);
-  const { body } = await api.call<TenantBody>("POST", "/v1/tenants", { name: "seed", compute_provider: "process", compute_config: sleeper() });
+  const { body } = await api.call<TenantBody>("POST", "/v1/tenants", {
+    name: "seed",
+    compute_provider: "process",
+    compute_config: sleeper(),
+  });
   await api.waitFor(body.id, "ready");
   await api.call("PUT", `/v1/tenants/${body.id}`, { compute_config: sleeper(200_000) });
-  const updated = await eventually(async () => {
-    const tenant = await api.tenant(body.id);
-    return tenant?.status === "ready" && tenant.observed_generation === 2 && tenant;
-  }, { what: "updated" });
+  const updated = await eventually(
+    async () => {
+      const tenant = await api.tenant(body.id);
+      return tenant?.status === "ready" && tenant.observed_generation === 2 && tenant;
+    },
+    { what: "updated" },
+  );
   expect(updated.observed_config["command"]).toEqual(["sleep", "200000"]);
   await api.call("DELETE", `/v1/tenants/${body.id}`);
   await api.waitGone(body.id);
-  const { body: ledger } = await api.call<{ operations: { kind: string; outcome: string }[] }>("GET", `/v1/tenants/${body.id}/operations`);
+  const { body: ledger } = await api.call<{ operations: { kind: string; outcome: string }[] }>(
+    "GET",
+    `/v1/tenants/${body.id}/operations`,
+  );
   expect(ledger.operations.map(({ kind, outcome }) => [kind, outcome])).toEqual([
     ["delete", "succeeded"],
     ["update", "succeeded"],
@@ -71,7 +88,9 @@ test("an admin API that is down at first is waited for, with a log that says so"
     worker.child.kill("SIGTERM");
     await worker.exited;
   });
-  await eventually(() => worker.log().includes("not registered with Restate yet"), { what: "it says that it waits" });
+  await eventually(() => worker.log().includes("not registered with Restate yet"), {
+    what: "it says that it waits",
+  });
   expect(worker.log()).toContain(`http://127.0.0.1:${port}`);
   // The admin API comes up at last.
   const target = new URL(inject("restateAdminUrl"));
@@ -114,12 +133,16 @@ test("registering twice changes nothing, and a second replica at the same addres
   const before = await revisionOf(service);
   await worker.register(signal());
   expect(await revisionOf(service)).toBe(before);
-  const replica = restateWorker(namespace, scriptedCompute(), { advertisedUrl: worker.status().listenAddress });
+  const replica = restateWorker(namespace, scriptedCompute(), {
+    advertisedUrl: worker.status().listenAddress,
+  });
   await replica.start();
   closing.push(() => replica.stop());
   await replica.register(signal());
   expect(await revisionOf(service)).toBe(before);
-  const mine = (await deploymentsOf(inject("restateAdminUrl"))).filter(({ uri }) => uri.replace(/\/$/, "") === worker.status().listenAddress);
+  const mine = (await deploymentsOf(inject("restateAdminUrl"))).filter(
+    ({ uri }) => uri.replace(/\/$/, "") === worker.status().listenAddress,
+  );
   expect(mine).toHaveLength(1);
 });
 
@@ -135,7 +158,11 @@ test("a worker at another address takes over new work, and the old deployment is
   const provider = restateProvider(namespace);
   closing.push(() => provider.close());
   const run = async (): Promise<void> => {
-    const execution = await provider.invoke({ workflowName: WORKFLOW_NAME, request: provisionRequest(), signal: signal() });
+    const execution = await provider.invoke({
+      workflowName: WORKFLOW_NAME,
+      request: provisionRequest(),
+      signal: signal(),
+    });
     await untilStatus(provider, execution, ({ state }) => state === "succeeded", "succeeded");
   };
   await run();
@@ -148,46 +175,65 @@ test("a worker at another address takes over new work, and the old deployment is
   for (const worker of workers) expect(uris).toContain(worker.status().listenAddress);
 });
 
-test("requests that Restate did not sign are refused, and signed ones served", { timeout: 90_000 }, async () => {
-  const folder = await mkdtemp(join(tmpdir(), "landlord-identity-"));
-  closing.push(() => rm(folder, { recursive: true, force: true }));
-  const own = await requestIdentity(join(folder, "own.pem"));
-  const quiet = { info: () => undefined, warn: () => undefined };
-  const restate = await startEmbeddedRestate({
-    dataDir: join(folder, "restate"),
-    ports: null,
-    requestIdentityKeyFile: own.privateKeyFile,
-    logFile: join(folder, "restate.log"),
-    log: quiet,
-  });
-  closing.push(() => restate.stop());
-  const start = async (namespace: string, key: string): Promise<ReturnType<typeof restateWorker>> => {
-    const worker = restateWorker(namespace, scriptedCompute(), { adminUrl: restate.adminUrl, identityKeys: [key], failFast: true });
-    await worker.start();
-    closing.push(() => worker.stop());
-    return worker;
-  };
-  const trusted = await start("trusted", own.publicKey);
-  await trusted.register(signal());
-  const provider = restateProvider("trusted", { ingressUrl: restate.ingressUrl, adminUrl: restate.adminUrl });
-  closing.push(() => provider.close());
-  const execution = await provider.invoke({ workflowName: WORKFLOW_NAME, request: provisionRequest(), signal: signal() });
-  await untilStatus(provider, execution, ({ state }) => state === "succeeded", "succeeded");
+test(
+  "requests that Restate did not sign are refused, and signed ones served",
+  { timeout: 90_000 },
+  async () => {
+    const folder = await mkdtemp(join(tmpdir(), "landlord-identity-"));
+    closing.push(() => rm(folder, { recursive: true, force: true }));
+    const own = await requestIdentity(join(folder, "own.pem"));
+    const quiet = { info: () => undefined, warn: () => undefined };
+    const restate = await startEmbeddedRestate({
+      dataDir: join(folder, "restate"),
+      ports: null,
+      requestIdentityKeyFile: own.privateKeyFile,
+      logFile: join(folder, "restate.log"),
+      log: quiet,
+    });
+    closing.push(() => restate.stop());
+    const start = async (namespace: string, key: string): Promise<ReturnType<typeof restateWorker>> => {
+      const worker = restateWorker(namespace, scriptedCompute(), {
+        adminUrl: restate.adminUrl,
+        identityKeys: [key],
+        failFast: true,
+      });
+      await worker.start();
+      closing.push(() => worker.stop());
+      return worker;
+    };
+    const trusted = await start("trusted", own.publicKey);
+    await trusted.register(signal());
+    const provider = restateProvider("trusted", {
+      ingressUrl: restate.ingressUrl,
+      adminUrl: restate.adminUrl,
+    });
+    closing.push(() => provider.close());
+    const execution = await provider.invoke({
+      workflowName: WORKFLOW_NAME,
+      request: provisionRequest(),
+      signal: signal(),
+    });
+    await untilStatus(provider, execution, ({ state }) => state === "succeeded", "succeeded");
 
-  expect(await unsignedStatus(trusted.status().listenAddress ?? "")).toBe(401);
+    expect(await unsignedStatus(trusted.status().listenAddress ?? "")).toBe(401);
 
-  // A worker that trusts another key does not even let itself be discovered.
-  generateKeyPairSync("ed25519");
-  const other = await requestIdentity(join(folder, "other.pem"));
-  const stranger = await start("stranger", other.publicKey);
-  await expect(stranger.register(signal())).rejects.toMatchObject({ code: "registration_failed" });
-});
+    // A worker that trusts another key does not even let itself be discovered.
+    generateKeyPairSync("ed25519");
+    const other = await requestIdentity(join(folder, "other.pem"));
+    const stranger = await start("stranger", other.publicKey);
+    await expect(stranger.register(signal())).rejects.toMatchObject({ code: "registration_failed" });
+  },
+);
 
 function unsignedStatus(url: string): Promise<number> {
   return new Promise((resolve, reject) => {
     const session = connect(url);
     session.once("error", reject);
-    const request = session.request({ ":method": "POST", ":path": `/invoke/trusted_${WORKFLOW_NAME}/run`, "content-type": "application/vnd.restate.invocation.v5" });
+    const request = session.request({
+      ":method": "POST",
+      ":path": `/invoke/trusted_${WORKFLOW_NAME}/run`,
+      "content-type": "application/vnd.restate.invocation.v5",
+    });
     request.once("response", (headers) => {
       resolve(Number(headers[":status"]));
       session.destroy();
@@ -201,14 +247,22 @@ test("an engine that forgot its workers gets them back", { timeout: 60_000 }, as
   const namespace = randomNamespace();
   const admin = await startHoldingProxy(inject("restateAdminUrl"));
   closing.push(() => admin.stop());
-  const worker = restateWorker(namespace, scriptedCompute(), { adminUrl: admin.url, registrationCheckMs: 200 });
+  const worker = restateWorker(namespace, scriptedCompute(), {
+    adminUrl: admin.url,
+    registrationCheckMs: 200,
+  });
   await worker.start();
   closing.push(() => worker.stop());
   await worker.register(signal());
-  const [deployment] = (await deploymentsOf(inject("restateAdminUrl"))).filter(({ uri }) => uri.replace(/\/$/, "") === worker.status().listenAddress);
+  const [deployment] = (await deploymentsOf(inject("restateAdminUrl"))).filter(
+    ({ uri }) => uri.replace(/\/$/, "") === worker.status().listenAddress,
+  );
   await fetch(`${inject("restateAdminUrl")}/deployments/${deployment?.id}?force=true`, { method: "DELETE" });
   await eventually(
-    async () => (await deploymentsOf(inject("restateAdminUrl"))).some(({ uri }) => uri.replace(/\/$/, "") === worker.status().listenAddress),
+    async () =>
+      (await deploymentsOf(inject("restateAdminUrl"))).some(
+        ({ uri }) => uri.replace(/\/$/, "") === worker.status().listenAddress,
+      ),
     { what: "registered again" },
   );
 });

@@ -6,7 +6,7 @@ import {
   type JobResult,
   type ProvisionRequest,
 } from "../../src/contract/job.ts";
-import { ComputeError, type Observation } from "../../src/compute/provider.ts";
+import { ComputeError, type ComputeProvider, type Observation } from "../../src/compute/provider.ts";
 import { createMockComputeProvider } from "../../src/compute/mock/provider.ts";
 import { runJob } from "../../src/worker/job.ts";
 import {
@@ -19,6 +19,7 @@ import {
   retryable,
   withMethods,
 } from "./job-kit.ts";
+import { healthyObservation, scriptedCompute } from "../support/scripted-compute.ts";
 
 async function run(
   host: Host,
@@ -388,4 +389,32 @@ it("a result is at most 64 KiB: a larger config is left out, and named by its ha
   });
   const small = await run(new Host(), requestWith({ desired_config: { blob: "u".repeat(40_000) } }));
   expect(small.observed_config).toEqual({ blob: "u".repeat(40_000) });
+});
+
+it("a result is at most 64 KiB: long words of a provider are cut, and too many resources are no success", async () => {
+  const steps = {
+    run: <T>(_name: string, effect: (signal: AbortSignal) => Promise<T>) =>
+      effect(new AbortController().signal),
+    sleep: () => Promise.resolve(),
+    idempotencyKey: (name: string) => name,
+    announceWaiting: () => undefined,
+  };
+  const run = (compute: ComputeProvider) =>
+    runJob(requestWith(), steps, {
+      resolveCompute: () => Promise.resolve(compute),
+      reportProgress: () => undefined,
+      absenceSettleMs: 0,
+      now: () => 0,
+    });
+  const wordy = scriptedCompute(() =>
+    Promise.reject(new ComputeError("denied", "x".repeat(200_000), { retryable: false })),
+  );
+  const refused = await run(wordy);
+  expect(refused).toMatchObject({ outcome: "rejected", error: { code: "denied" } });
+  expect(Buffer.byteLength(JSON.stringify(refused))).toBeLessThanOrEqual(JOB_RESULT_LIMIT_BYTES);
+  const resourceIds = Object.fromEntries(
+    Array.from({ length: 5_000 }, (_, index) => [`id-${index}`, "y".repeat(20)]),
+  );
+  const swollen = await run(scriptedCompute(() => healthyObservation({ resourceIds })));
+  expect(swollen).toMatchObject({ outcome: "gave_up", error: { code: "result_too_large" } });
 });

@@ -21,13 +21,20 @@ beforeEach(() => {
 });
 
 const start = (): ReturnType<WorkflowManager["startExecution"]> =>
-  manager.startExecution({ provider: null, workflowName: WORKFLOW_NAME, input: provisionRequest(), signal: signal() });
+  manager.startExecution({
+    provider: null,
+    workflowName: WORKFLOW_NAME,
+    input: provisionRequest(),
+    signal: signal(),
+  });
 
 describe("older call", () => {
   test("createWorkflow ensures the workflow", async () => {
     await manager.createWorkflow({ provider: "mock", workflowName: WORKFLOW_NAME, signal: signal() });
     engine.setDown(true);
-    await expect(manager.createWorkflow({ provider: "mock", workflowName: WORKFLOW_NAME, signal: signal() })).rejects.toMatchObject({ code: "engine_unreachable" });
+    await expect(
+      manager.createWorkflow({ provider: "mock", workflowName: WORKFLOW_NAME, signal: signal() }),
+    ).rejects.toMatchObject({ code: "engine_unreachable" });
   });
 
   test("startExecution invokes, idempotently", async () => {
@@ -41,22 +48,34 @@ describe("older call", () => {
     const execution = await start();
     const reference = { ...execution, workflowName: WORKFLOW_NAME };
     await engine.provider.watchCompletion?.({ execution: reference, signal: signal() });
-    expect(await manager.getExecutionStatus({ provider: null, execution: reference, signal: signal() })).toMatchObject({
+    expect(
+      await manager.getExecutionStatus({ provider: null, execution: reference, signal: signal() }),
+    ).toMatchObject({
       executionId: execution.executionId,
       state: "succeeded",
       output: { outcome: "succeeded" },
     });
     const unknown = { executionId: randomUUID(), handle: null, workflowName: WORKFLOW_NAME };
-    expect((await manager.getExecutionStatus({ provider: null, execution: unknown, signal: signal() })).state).toBe("pending");
+    expect(
+      (await manager.getExecutionStatus({ provider: null, execution: unknown, signal: signal() })).state,
+    ).toBe("pending");
   });
 
   test("stopExecution stops", async () => {
     runJob = () => new Promise(() => undefined);
-    engine.attachWorker({ runJob: (_request, control) => new Promise((_, reject) => control.signal.addEventListener("abort", () => reject(new Error("aborted")))), answerQuery: () => Promise.resolve(null) });
+    engine.attachWorker({
+      runJob: (_request, control) =>
+        new Promise((_, reject) =>
+          control.signal.addEventListener("abort", () => reject(new Error("aborted"))),
+        ),
+      answerQuery: () => Promise.resolve(null),
+    });
     const execution = { ...(await start()), workflowName: WORKFLOW_NAME };
     await manager.stopExecution({ provider: null, execution, reason: "enough", signal: signal() });
     await engine.provider.watchCompletion?.({ execution, signal: signal() });
-    expect((await manager.getExecutionStatus({ provider: null, execution, signal: signal() })).state).toBe("failed");
+    expect((await manager.getExecutionStatus({ provider: null, execution, signal: signal() })).state).toBe(
+      "failed",
+    );
   });
 
   test("deleteWorkflow changes nothing: other tenants run on the same definition", async () => {
@@ -65,8 +84,12 @@ describe("older call", () => {
   });
 
   test("validate names what is wrong", () => {
-    expect(() => manager.validate({ provider: "temporal", workflowName: WORKFLOW_NAME })).toThrow(/no workflow provider "temporal".*Known: mock/s);
-    expect(() => manager.validate({ provider: null, workflowName: "no spaces" })).toThrow(/not a workflow name/);
+    expect(() => manager.validate({ provider: "temporal", workflowName: WORKFLOW_NAME })).toThrow(
+      /no workflow provider "temporal".*Known: mock/s,
+    );
+    expect(() => manager.validate({ provider: null, workflowName: "no spaces" })).toThrow(
+      /not a workflow name/,
+    );
     manager.validate({ provider: null, workflowName: WORKFLOW_NAME });
   });
 
@@ -77,7 +100,9 @@ describe("older call", () => {
 
 test("a registry refuses two of one name, and a manager a default that is not there", () => {
   expect(() => createWorkflowRegistry([engine.provider, engine.provider])).toThrow(/Two workflow providers/);
-  expect(() => createWorkflowManager(createWorkflowRegistry([]), "restate")).toThrow(/no workflow provider "restate"/);
+  expect(() => createWorkflowManager(createWorkflowRegistry([]), "restate")).toThrow(
+    /no workflow provider "restate"/,
+  );
 });
 
 test("every sub-state has an older word, and every engine state a sub-state", () => {

@@ -7,7 +7,15 @@ import { EngineUnavailableError, NoWorkerError, type WorkflowProvider } from "..
 import type { WorkflowWorkerEngine } from "../../src/worker/engine.ts";
 import { eventually } from "../support/eventually.ts";
 import { startHoldingProxy } from "../support/holding-proxy.ts";
-import { provisionRequest, randomNamespace, restateProvider, restateWorker, signal, statusOf, untilStatus } from "../support/restate.ts";
+import {
+  provisionRequest,
+  randomNamespace,
+  restateProvider,
+  restateWorker,
+  signal,
+  statusOf,
+  untilStatus,
+} from "../support/restate.ts";
 import { healthyObservation, scriptedCompute, transient } from "../support/scripted-compute.ts";
 
 const opened: { close(): Promise<void> }[] = [];
@@ -15,7 +23,9 @@ afterEach(async () => {
   for (const part of opened.splice(0).reverse()) await part.close();
 });
 
-async function setUp(compute: ComputeProvider): Promise<{ provider: WorkflowProvider; worker: WorkflowWorkerEngine; namespace: string }> {
+async function setUp(
+  compute: ComputeProvider,
+): Promise<{ provider: WorkflowProvider; worker: WorkflowWorkerEngine; namespace: string }> {
   const namespace = randomNamespace();
   const provider = restateProvider(namespace);
   const worker = restateWorker(namespace, compute);
@@ -25,7 +35,10 @@ async function setUp(compute: ComputeProvider): Promise<{ provider: WorkflowProv
   return { provider, worker, namespace };
 }
 
-const invoke = (provider: WorkflowProvider, request = provisionRequest()): ReturnType<WorkflowProvider["invoke"]> =>
+const invoke = (
+  provider: WorkflowProvider,
+  request = provisionRequest(),
+): ReturnType<WorkflowProvider["invoke"]> =>
   provider.invoke({ workflowName: WORKFLOW_NAME, request, signal: signal() });
 
 describe("invoke", () => {
@@ -35,7 +48,13 @@ describe("invoke", () => {
     const execution = await invoke(provider, request);
     expect(execution.alreadyExisted).toBe(false);
     const status = await untilStatus(provider, execution, ({ state }) => state === "succeeded", "succeeded");
-    expect(status.output).toMatchObject({ outcome: "succeeded", tenant_id: request.tenant_id, generation: 1, config_hash: "hash", health: "healthy" });
+    expect(status.output).toMatchObject({
+      outcome: "succeeded",
+      tenant_id: request.tenant_id,
+      generation: 1,
+      config_hash: "hash",
+      health: "healthy",
+    });
     expect(status.subState).toBe("succeeded");
   });
 
@@ -43,7 +62,11 @@ describe("invoke", () => {
     const compute = scriptedCompute();
     const { provider } = await setUp(compute);
     const request = provisionRequest();
-    const executions = await Promise.all([invoke(provider, request), invoke(provider, request), invoke(provider, request)]);
+    const executions = await Promise.all([
+      invoke(provider, request),
+      invoke(provider, request),
+      invoke(provider, request),
+    ]);
     expect(new Set(executions.map((execution) => execution.handle)).size).toBe(1);
     const [execution] = executions;
     await untilStatus(provider, execution, ({ state }) => state === "succeeded", "succeeded");
@@ -59,12 +82,19 @@ describe("invoke", () => {
   });
 
   test("with the engine down is an unavailable engine, and so are the other calls", async () => {
-    const provider = restateProvider("", { ingressUrl: "http://127.0.0.1:1", adminUrl: "http://127.0.0.1:1" });
+    const provider = restateProvider("", {
+      ingressUrl: "http://127.0.0.1:1",
+      adminUrl: "http://127.0.0.1:1",
+    });
     opened.push(provider);
     const execution = { executionId: "e", handle: "inv_x1", workflowName: WORKFLOW_NAME };
     await expect(invoke(provider)).rejects.toThrow(EngineUnavailableError);
-    await expect(provider.getWorkflowStatus({ executions: [execution], signal: signal() })).rejects.toThrow(EngineUnavailableError);
-    await expect(provider.stop({ execution, reason: "x", force: false, signal: signal() })).rejects.toThrow(EngineUnavailableError);
+    await expect(provider.getWorkflowStatus({ executions: [execution], signal: signal() })).rejects.toThrow(
+      EngineUnavailableError,
+    );
+    await expect(provider.stop({ execution, reason: "x", force: false, signal: signal() })).rejects.toThrow(
+      EngineUnavailableError,
+    );
     await expect(provider.health({ signal: signal() })).rejects.toThrow(EngineUnavailableError);
   });
 });
@@ -96,28 +126,60 @@ describe("status", () => {
     ];
     const statuses = await provider.getWorkflowStatus({ executions, signal: signal() });
     release();
-    expect(statuses.map(({ state }) => state)).toEqual(["unknown", "running", "unknown", "succeeded", "succeeded"]);
-    expect(statuses.map(({ executionId }) => executionId)).toEqual(executions.map(({ executionId }) => executionId));
+    expect(statuses.map(({ state }) => state)).toEqual([
+      "unknown",
+      "running",
+      "unknown",
+      "succeeded",
+      "succeeded",
+    ]);
+    expect(statuses.map(({ executionId }) => executionId)).toEqual(
+      executions.map(({ executionId }) => executionId),
+    );
     expect(statuses[3]?.output?.outcome).toBe("succeeded");
   });
 
   test("of a retried job has the count, the next time and the last error, without a stack", async () => {
-    const { provider } = await setUp(scriptedCompute(() => Promise.reject(transient("the daemon does not answer"))));
+    const { provider } = await setUp(
+      scriptedCompute(() => Promise.reject(transient("the daemon does not answer"))),
+    );
     const execution = await invoke(provider);
-    const status = await untilStatus(provider, execution, ({ subState, retryCount }) => subState === "backing-off" && retryCount >= 2, "backing off");
+    const status = await untilStatus(
+      provider,
+      execution,
+      ({ subState, retryCount }) => subState === "backing-off" && retryCount >= 2,
+      "backing off",
+    );
     expect(status.state).toBe("running");
     expect(status.error?.message).toContain("the daemon does not answer");
     expect(status.error?.message).not.toMatch(/\n\s+at /);
     expect(status.nextRetryAt).toBeInstanceOf(Date);
-    await provider.stop({ execution: { ...execution, workflowName: WORKFLOW_NAME }, reason: "done", force: true, signal: signal() });
+    await provider.stop({
+      execution: { ...execution, workflowName: WORKFLOW_NAME },
+      reason: "done",
+      force: true,
+      signal: signal(),
+    });
   });
 
   test("of a job that only waits for health is waiting", async () => {
-    const { provider } = await setUp(scriptedCompute(() => healthyObservation({ health: "starting", message: "starting" })));
+    const { provider } = await setUp(
+      scriptedCompute(() => healthyObservation({ health: "starting", message: "starting" })),
+    );
     const execution = await invoke(provider);
-    const status = await untilStatus(provider, execution, ({ subState }) => subState === "waiting", "waiting");
+    const status = await untilStatus(
+      provider,
+      execution,
+      ({ subState }) => subState === "waiting",
+      "waiting",
+    );
     expect(status.state).toBe("running");
-    await provider.stop({ execution: { ...execution, workflowName: WORKFLOW_NAME }, reason: "done", force: true, signal: signal() });
+    await provider.stop({
+      execution: { ...execution, workflowName: WORKFLOW_NAME },
+      reason: "done",
+      force: true,
+      signal: signal(),
+    });
   });
 
   test("of an answer that is no job result has no output", async () => {
@@ -139,7 +201,12 @@ describe("stop", () => {
     const { provider } = await setUp(compute);
     const request = provisionRequest();
     const reference = { executionId: request.execution_id, handle: null, workflowName: WORKFLOW_NAME };
-    const occupied = await provider.stop({ execution: reference, reason: "lost", force: false, signal: signal() });
+    const occupied = await provider.stop({
+      execution: reference,
+      reason: "lost",
+      force: false,
+      signal: signal(),
+    });
     expect(occupied.alreadyExisted).toBe(false);
     const late = await invoke(provider, request);
     expect(late).toMatchObject({ alreadyExisted: true, handle: occupied.handle });
@@ -151,12 +218,19 @@ describe("stop", () => {
   test("cancels a running job: its step hears of it, and the execution ends", async () => {
     const compute = scriptedCompute(
       (_call, abort) =>
-        new Promise((_resolve, reject) => abort.addEventListener("abort", () => reject(new Error("stopped inside the step")))),
+        new Promise((_resolve, reject) =>
+          abort.addEventListener("abort", () => reject(new Error("stopped inside the step"))),
+        ),
     );
     const { provider } = await setUp(compute);
     const execution = await invoke(provider);
     await eventually(() => compute.applied.length === 1, { what: "the step runs" });
-    await provider.stop({ execution: { ...execution, workflowName: WORKFLOW_NAME }, reason: "superseded", force: false, signal: signal() });
+    await provider.stop({
+      execution: { ...execution, workflowName: WORKFLOW_NAME },
+      reason: "superseded",
+      force: false,
+      signal: signal(),
+    });
     const status = await untilStatus(provider, execution, ({ state }) => state === "failed", "ended");
     expect(status.error?.message.toLowerCase()).toContain("cancel");
     await eventually(() => compute.aborted(), { what: "the step was told" });
@@ -177,31 +251,54 @@ describe("stop", () => {
 test("a pushed completion is the same as a polled one", async () => {
   const { provider } = await setUp(scriptedCompute());
   const execution = await invoke(provider);
-  const pushed = await provider.watchCompletion?.({ execution: { ...execution, workflowName: WORKFLOW_NAME }, signal: signal() });
+  const pushed = await provider.watchCompletion?.({
+    execution: { ...execution, workflowName: WORKFLOW_NAME },
+    signal: signal(),
+  });
   expect(pushed).toEqual(await statusOf(provider, execution));
 });
 
 describe("query", () => {
-  const request = { compute_provider: "mock", instance_id: "instance", tenants: [{ tenant_id: randomUUID(), scopes: [] }], tail_bytes: 100 };
+  const request = {
+    compute_provider: "mock",
+    instance_id: "instance",
+    tenants: [{ tenant_id: randomUUID(), scopes: [] }],
+    tail_bytes: 100,
+  };
 
   test("is answered by a worker, without a ledger", async () => {
     const { provider } = await setUp(scriptedCompute());
-    const ask = (method: "observe" | "list" | "logs"): Promise<unknown> => provider.query({ method, request, signal: signal() });
+    const ask = (method: "observe" | "list" | "logs"): Promise<unknown> =>
+      provider.query({ method, request, signal: signal() });
     expect(await ask("observe")).toMatchObject({ observations: [{ presence: "absent" }] });
     expect(await ask("list")).toMatchObject({ resources: [{ tenant_id: "t" }] });
     expect(await ask("logs")).toEqual({ logs: "a line of output\n" });
-    const spec = { tenant_id: randomUUID(), tenant_name: "acme", generation: 1, config_hash: "h", desired_config: {} };
-    expect(await provider.query({ method: "plan", request: { ...request, spec }, signal: signal() })).toMatchObject({ changes: [] });
-    await expect(provider.query({ method: "plan", request, signal: signal() })).rejects.toMatchObject({ code: "query_failed" });
+    const spec = {
+      tenant_id: randomUUID(),
+      tenant_name: "acme",
+      generation: 1,
+      config_hash: "h",
+      desired_config: {},
+    };
+    expect(
+      await provider.query({ method: "plan", request: { ...request, spec }, signal: signal() }),
+    ).toMatchObject({ changes: [] });
+    await expect(provider.query({ method: "plan", request, signal: signal() })).rejects.toMatchObject({
+      code: "query_failed",
+    });
   });
 
   test("without a worker, and with one that is gone, says no_worker", async () => {
     const unregistered = restateProvider(randomNamespace());
     opened.push(unregistered);
-    await expect(unregistered.query({ method: "list", request, signal: signal() })).rejects.toThrow(NoWorkerError);
+    await expect(unregistered.query({ method: "list", request, signal: signal() })).rejects.toThrow(
+      NoWorkerError,
+    );
     const { provider, worker } = await setUp(scriptedCompute());
     await worker.stop();
-    await expect(provider.query({ method: "list", request, signal: signal() })).rejects.toThrow(NoWorkerError);
+    await expect(provider.query({ method: "list", request, signal: signal() })).rejects.toThrow(
+      NoWorkerError,
+    );
   });
 });
 

@@ -1,6 +1,7 @@
 /** The raw limit: a bare Restate workflow with as many journaled steps as a tenant job, and nothing else. */
 import { createServer } from "node:http2";
 import type { AddressInfo } from "node:net";
+import type { WorkflowContext } from "@restatedev/restate-sdk";
 
 /** Node 20 lacks it, and Restate's SDK hangs without an error when it is missing. */
 if (!("withResolvers" in Promise)) {
@@ -21,10 +22,7 @@ const restate = await import("@restatedev/restate-sdk");
 const raw = restate.workflow({
   name: "RawBench",
   handlers: {
-    run: async (
-      context: import("@restatedev/restate-sdk").WorkflowContext,
-      steps: number,
-    ): Promise<string> => {
+    run: async (context: WorkflowContext, steps: number): Promise<string> => {
       for (let step = 0; step < steps; step++) await context.run(`step-${step}`, () => Promise.resolve(step));
       return "done";
     },

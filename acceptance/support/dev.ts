@@ -88,7 +88,7 @@ export interface ProcessInfo {
   readonly command: string;
 }
 
-export function allProcesses(): readonly ProcessInfo[] {
+function allProcesses(): readonly ProcessInfo[] {
   return readdirSync("/proc")
     .filter((entry) => /^\d+$/.test(entry))
     .flatMap((entry) => {
@@ -104,7 +104,7 @@ export function allProcesses(): readonly ProcessInfo[] {
     });
 }
 
-export function descendantsOf(pid: number): readonly ProcessInfo[] {
+function descendantsOf(pid: number): readonly ProcessInfo[] {
   const all = allProcesses();
   const found: ProcessInfo[] = [];
   let parents = new Set([pid]);
@@ -147,7 +147,7 @@ export async function until(
   throw new Error(`not within ${timeoutMs} ms: ${what}`, { cause: last });
 }
 
-export function freePort(): Promise<number> {
+function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once("error", reject);

@@ -22,7 +22,7 @@ export interface StoreUnderTest {
   close(): Promise<void>;
 }
 
-export const ACTOR = { name: "anonymous", requestId: "req-1" } as const;
+const ACTOR = { name: "anonymous", requestId: "req-1" } as const;
 export const ALL_LANES: ClaimLimits = { interactive: 100, repair: 100, background: 100 };
 
 export async function openStoreUnderTest(): Promise<StoreUnderTest> {
@@ -54,7 +54,7 @@ export async function openStoreUnderTest(): Promise<StoreUnderTest> {
   };
 }
 
-export function newTenant(change: Partial<Tenant> = {}): NewTenant {
+function newTenant(change: Partial<Tenant> = {}): NewTenant {
   const id = randomUUID();
   return tenantWith({ id, name: `n-${id.slice(0, 13)}`, computeProvider: "mock", ...change });
 }

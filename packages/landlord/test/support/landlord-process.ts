@@ -28,11 +28,11 @@ export async function startLandlord(
   const started = spawnLandlord(command, settings);
   const url = await started.ready;
   const { child } = started;
-  const ended = new Promise<number | null>((resolve) => child.once("exit", (code) => resolve(code)));
+  const ended = started.exited;
   return {
     pid: child.pid ?? 0,
     url,
-    log: started.log,
+    log: () => started.log(),
     signal: (name) => void child.kill(name),
     async kill() {
       child.kill("SIGKILL");

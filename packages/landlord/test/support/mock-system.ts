@@ -21,7 +21,7 @@ import { eventually } from "./eventually.ts";
 import { testLogger } from "./system.ts";
 import { tenantWith } from "./tenants.ts";
 
-export const RECONCILER_SETTINGS: ReconcilerSettings = {
+const RECONCILER_SETTINGS: ReconcilerSettings = {
   leaseOwner: "test",
   leaseDurationMs: 2_000,
   effectTimeoutMs: 500,

@@ -17,7 +17,7 @@ export const testLogger: Logger =
 
 const schemas = computeSchemas(builtInCompute());
 
-export function flagsOf(settings: Readonly<Record<string, unknown>>): FlagSetting[] {
+function flagsOf(settings: Readonly<Record<string, unknown>>): FlagSetting[] {
   return Object.entries(settings).map(([key, value]) => ({ key, value, flag: "--set" }));
 }
 

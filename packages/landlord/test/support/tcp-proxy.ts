@@ -29,10 +29,7 @@ interface Link {
 type Mode = "pass" | "refuse" | "blackhole";
 
 /** Listens on a free port of loopback. */
-export async function startTcpProxy(target: {
-  readonly host: string;
-  readonly port: number;
-}): Promise<TcpProxy> {
+async function startTcpProxy(target: { readonly host: string; readonly port: number }): Promise<TcpProxy> {
   let mode: Mode = "pass";
   let delayMs = 0;
   const links = new Set<Link>();

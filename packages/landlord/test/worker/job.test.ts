@@ -399,7 +399,7 @@ it("a result is at most 64 KiB: long words of a provider are cut, and too many r
     idempotencyKey: (name: string) => name,
     announceWaiting: () => undefined,
   };
-  const run = (compute: ComputeProvider) =>
+  const runWith = (compute: ComputeProvider) =>
     runJob(requestWith(), steps, {
       resolveCompute: () => Promise.resolve(compute),
       reportProgress: () => undefined,
@@ -409,12 +409,12 @@ it("a result is at most 64 KiB: long words of a provider are cut, and too many r
   const wordy = scriptedCompute(() =>
     Promise.reject(new ComputeError("denied", "x".repeat(200_000), { retryable: false })),
   );
-  const refused = await run(wordy);
+  const refused = await runWith(wordy);
   expect(refused).toMatchObject({ outcome: "rejected", error: { code: "denied" } });
   expect(Buffer.byteLength(JSON.stringify(refused))).toBeLessThanOrEqual(JOB_RESULT_LIMIT_BYTES);
   const resourceIds = Object.fromEntries(
     Array.from({ length: 5_000 }, (_, index) => [`id-${index}`, "y".repeat(20)]),
   );
-  const swollen = await run(scriptedCompute(() => healthyObservation({ resourceIds })));
+  const swollen = await runWith(scriptedCompute(() => healthyObservation({ resourceIds })));
   expect(swollen).toMatchObject({ outcome: "gave_up", error: { code: "result_too_large" } });
 });

@@ -84,7 +84,7 @@ function addCreate(program: Command, deps: CliDeps): void {
     "after",
     example(
       `create --tenant-name acme --config '{"command": ["sleep", "600"]}' --label plan=pro --wait`,
-      "create --tenant-name acme --config @acme.yaml --provider docker",
+      "create --tenant-name acme --config @acme.yaml --provider process",
     ),
   );
   command.action(async (positional: string | undefined) => {

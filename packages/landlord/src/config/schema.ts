@@ -169,7 +169,7 @@ const controllerSection = z.strictObject({
     .describe("How long a cancelled execution may clean up before it is killed."),
   tombstone_retention: duration(ANY_SPAN)
     .default(24 * HOUR)
-    .describe("How long compute that reappears after a delete is still recognised and removed."),
+    .describe("How long a deleted tenant's id, generation and scopes are remembered."),
   history_retention: duration(ANY_SPAN)
     .default(2160 * HOUR)
     .describe("How long transitions and operations are kept."),
@@ -197,7 +197,7 @@ const restateSection = z.strictObject({
     .string()
     .regex(/^[A-Za-z0-9_.-]*$/, { error: "may hold letters, digits, '_', '.' and '-'" })
     .default("")
-    .describe("Put before the namespace; an older way to the same end."),
+    .describe("Put between the namespace and the names of the services; an older way to the same end."),
   worker_listen_host: hostName
     .default("127.0.0.1")
     .describe("Address on which a worker takes work from Restate."),

@@ -1,5 +1,7 @@
 /** The Fastify application: plugins, hooks, routes. Constructed without a socket; `start/` listens. */
 import Fastify, {
+  type FastifyReply,
+  type FastifyRequest,
   type FastifyBaseLogger,
   type FastifyInstance,
   type RawReplyDefaultExpression,
@@ -67,16 +69,18 @@ export async function createApp(dependencies: HttpDependencies, settings: HttpSe
     if (settings.loopbackOnly) guardLoopback(request);
   });
   app.addHook("onResponse", async (request, reply) => {
-    logger.debug(
-      {
-        request_id: request.id,
-        method: request.method,
-        path: request.url,
-        status: reply.statusCode,
-        duration_ms: Math.round(reply.elapsedTime * 10) / 10,
-      },
-      "request",
-    );
+    const fields = {
+      request_id: request.id,
+      method: request.method,
+      path: request.url,
+      status: reply.statusCode,
+      duration_ms: Math.round(reply.elapsedTime * 10) / 10,
+      // The new tenant's address, or the one that was written to.
+      tenant: tenantOf(request, reply),
+    };
+    // Writes are what an operator looks for; reads are too many.
+    if (request.method === "GET" || request.method === "HEAD") logger.debug(fields, "request");
+    else logger.info(fields, "request");
   });
 
   await app.register(swagger, {
@@ -105,6 +109,13 @@ export async function createApp(dependencies: HttpDependencies, settings: HttpSe
       );
   });
   return app;
+}
+
+function tenantOf(request: FastifyRequest, reply: FastifyReply): string | undefined {
+  const location = reply.getHeader("location");
+  if (typeof location === "string") return location.split("/").at(-1);
+  const { params } = request;
+  return typeof params === "object" && params !== null && "id" in params ? String(params.id) : undefined;
 }
 
 /** For these two, older clients read the code itself in `error`. */

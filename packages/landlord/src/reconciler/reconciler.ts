@@ -82,7 +82,10 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
     readStatus: createStatusReader(settings),
     async commit(entry) {
       const outcome = await commit(entry);
-      if (outcome === "committed" && entry.transition !== null) dependencies.onTransition();
+      if (outcome === "committed" && entry.transition !== null) {
+        dependencies.onTransition();
+        logTransition(logger, entry);
+      }
       if (outcome !== "committed") {
         logger.debug(
           { tenant_id: entry.tenantId, outcome },
@@ -190,6 +193,22 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
       if (inFlight.size > 0) logger.warn({ passes: inFlight.size }, "passes left to their leases");
     },
   };
+}
+
+function logTransition(logger: Logger, { tenantId, tenant, transition }: Commit): void {
+  if (transition === null) return;
+  logger.info(
+    {
+      tenant_id: tenantId,
+      tenant_name: tenant?.name,
+      execution_id: tenant?.workflowExecutionId ?? undefined,
+      from: transition.fromStatus,
+      to: transition.toStatus,
+      reason: transition.reason,
+      generation: transition.generation,
+    },
+    transition.toStatus === null ? "tenant removed" : `tenant is ${transition.toStatus}`,
+  );
 }
 
 /** Interactive work may use every slot; the other lanes leave most of them free for it. */

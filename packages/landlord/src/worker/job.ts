@@ -36,7 +36,7 @@ export interface JobDependencies {
 const FIRST_WAIT_MS = 100;
 const WAIT_GROWTH = 1.5;
 const LONGEST_WAIT_MS = 30_000;
-const DEFAULT_DEADLINE_MS = 120_000;
+const DEFAULT_DEADLINE_MS = 60_000;
 /** Characters of a message that travel with a result or stay in the journal. */
 const MESSAGE_LIMIT = 4_000;
 /** Keeps the journal short whatever the deadline: a wait is at least this part of it. */

@@ -22,7 +22,7 @@ export interface LandlordProcess {
 
 /** Starts a command and waits until it reports that it is ready. Its environment is only what is given here. */
 export async function startLandlord(
-  command: "serve" | "worker",
+  command: "serve" | "worker" | "migrate",
   settings: Readonly<Record<string, unknown>>,
 ): Promise<LandlordProcess> {
   const started = spawnLandlord(command, settings);
@@ -47,7 +47,7 @@ export async function startLandlord(
 
 /** Starts a command without waiting. `ready` rejects when it ends before. */
 export function spawnLandlord(
-  command: "serve" | "worker",
+  command: "serve" | "worker" | "migrate",
   settings: Readonly<Record<string, unknown>>,
 ): {
   readonly child: ChildProcess;

@@ -39,7 +39,7 @@ Ready in ${seconds(performance.now() - startedMs)}: ${apiUrl}
 In another terminal:
   export LANDLORD_API_URL=${apiUrl}
   npx landlord create --tenant-name hello --wait --config '{
-    "command": ["node", "-e", "require(\\"http\\").createServer((q, r) => r.end(\\"hello\\\\n\\")).listen(process.env.PORT)"],
+    "command": ["${process.execPath}", "-e", "require(\\"http\\").createServer((q, r) => r.end(\\"hello\\\\n\\")).listen(process.env.PORT, \\"127.0.0.1\\")"],
     "ports": [{}]
   }'
   npx landlord list

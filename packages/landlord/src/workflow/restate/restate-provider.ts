@@ -338,14 +338,21 @@ function failureText(body: unknown): string {
   return typeof body === "string" ? body : JSON.stringify(body);
 }
 
-/** Restate reports a failure with its JavaScript stack; people and API clients get the message. */
+/**
+ * Restate reports a failure as `[code] message`, followed by the JavaScript stack, which begins with the message
+ * again; people and API clients get the message, once.
+ */
 function withoutStack(text: string): string {
-  return text
-    .split("\n")
-    .filter((line) => !/^\s+at /.test(line))
+  const lines = text.split("\n").filter((line) => !/^\s+at /.test(line));
+  const said = lines
     .join("\n")
-    .trim()
-    .slice(0, ERROR_MESSAGE_LIMIT);
+    .replace(/^\[\d+[^\]]*\] /, "")
+    .trim();
+  for (const { index, 0: name } of said.matchAll(/\n\w*Error: /g)) {
+    const first = said.slice(0, index).trim();
+    if (said.slice(index + name.length).trim() === first) return first.slice(0, ERROR_MESSAGE_LIMIT);
+  }
+  return said.slice(0, ERROR_MESSAGE_LIMIT);
 }
 
 function isTimeout(error: unknown): boolean {

@@ -1,7 +1,7 @@
 /** What the routes need, handed in by the composition root. */
 import type { ComputeDescription } from "../compute/provider.ts";
 import type { JsonObject } from "../domain/json.ts";
-import type { TenantStore } from "../store/store.ts";
+import type { Breaker, TenantStore } from "../store/store.ts";
 import type { ConditionSettings } from "../domain/conditions.ts";
 import type { Logger } from "../telemetry/logger.ts";
 
@@ -25,6 +25,8 @@ export interface HttpDependencies {
   readonly store: TenantStore;
   readonly catalog: ComputeCatalog;
   readonly conditions: ConditionSettings;
+  /** The breakers, at most a second old: an outage is overlaid on each tenant that is read. */
+  openBreakers(): Promise<readonly Breaker[]>;
   /** A client's write was committed. */
   onWrite(): void;
   /** Named checks for /ready: null for fine, else what is wrong. Only `database` and `controller` decide. */

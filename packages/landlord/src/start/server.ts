@@ -6,6 +6,7 @@ import type { Config } from "../config/schema.ts";
 import { computeBlocks } from "../config/schema.ts";
 import { LandlordError, UnavailableError, messageOf } from "../domain/errors.ts";
 import { createApp, type App } from "../http/app.ts";
+import { recently } from "../http/recently.ts";
 import { createBackground } from "../reconciler/background.ts";
 import { createReconciler, type Reconciler } from "../reconciler/reconciler.ts";
 import type { Store } from "../store/store.ts";
@@ -30,6 +31,7 @@ export interface RunningServer {
 /** Well below the 15 s after which existing clients give up: a silent database is answered with 503 in time. */
 const STATEMENT_TIMEOUT_MS = 8_000;
 const CONNECT_RETRY_MS = 1_000;
+const BREAKERS_MAX_AGE_MS = 1_000;
 const READINESS_TIMEOUT_MS = 2_000;
 const VISIBILITY_GRACE_MS = 10_000;
 
@@ -91,6 +93,11 @@ async function startParts(
       store,
       catalog,
       conditions: { operationDeadlineMs: config.controller.operation_deadline },
+      openBreakers: recently(
+        () => store.listBreakers(),
+        BREAKERS_MAX_AGE_MS,
+        performance.now.bind(performance),
+      ),
       onWrite: onEvent,
       readiness: () => readiness(store, manager, config, () => reconciler),
       logger,

@@ -100,7 +100,7 @@ export function registerTenantRoutes(app: App, dependencies: HttpDependencies): 
           limit,
           offset,
         }),
-        store.listBreakers(),
+        dependencies.openBreakers(),
       ]);
       return { tenants: tenants.map((tenant) => renderTenant(tenant, breakers)), total, limit, offset };
     },
@@ -120,7 +120,7 @@ export function registerTenantRoutes(app: App, dependencies: HttpDependencies): 
     async (request, reply) => {
       const [stored, breakers] = await Promise.all([
         store.getTenant({ idOrName: request.params.id }),
-        store.listBreakers(),
+        dependencies.openBreakers(),
       ]);
       if (stored === null) throw notFound(request.params.id);
       void reply.header("etag", etagOf(stored.tenant));

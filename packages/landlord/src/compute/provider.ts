@@ -85,6 +85,8 @@ export interface EffectOptions {
  */
 export interface ComputeProvider {
   readonly name: string;
+  /** The host, daemon or cluster where `apply` of this config would act, in the words of an observation's `scope`. */
+  scopeOf(config: JsonObject): Promise<string>;
   /** Looks at each ref; answers in the same order. */
   observe(refs: readonly ComputeRef[], signal: AbortSignal): Promise<readonly Observation[]>;
   /** What `apply` would do. Changes nothing. */

@@ -236,7 +236,18 @@ function finish(facts: InFlight, execution: ExecutionFact, settings: DecideSetti
     case "void":
       return repeat(facts, facts.operation.stopReason === "execution_lost" ? "lost" : "superseded");
     case "expired":
-      return repeat(facts, "expired");
+      // Once, it is the engine's lateness. Every time, it is a clock: then it must not repeat at full speed.
+      return failedAttempt(
+        facts,
+        settings,
+        "expired",
+        {
+          code: "start_window_passed",
+          message:
+            "The job began after its start window. If this repeats, compare the clocks of worker and database.",
+        },
+        null,
+      );
     case "succeeded":
     case "rejected":
     case "gave_up":
@@ -265,7 +276,9 @@ function finishReported(facts: InFlight, report: JobReport, settings: DecideSett
   }
   if (report.outcome === "succeeded") return reached(facts, report, settings);
   const error = report.error ?? { code: report.outcome, message: "The job gave no reason." };
-  if (report.staleGeneration !== null) return recoverGeneration(facts, report.staleGeneration, error);
+  if (report.staleGeneration !== null) {
+    return recoverGeneration(facts, settings, report.staleGeneration, error, report.scope);
+  }
   const current = operation.generation === tenant.generation;
   if (report.outcome === "rejected" && current && tenant.intent === "present") {
     return {
@@ -368,10 +381,7 @@ function failedAttempt(
     };
   }
   const attempts = tenant.attempts + 1;
-  const delayMs = backoffMs(attempts, jitter, {
-    initialMs: settings.backoffInitialMs,
-    maxMs: settings.backoffMaxMs,
-  });
+  const delayMs = attemptDelayMs(attempts, jitter, settings);
   return {
     kind: "finish",
     outcome,
@@ -397,8 +407,16 @@ function repeat({ tenant }: InFlight, outcome: OperationOutcome): Decision {
  * Reality is ahead of the database: it was restored from an older backup. Raising the generation above what
  * serves makes the desired state win again, and never lets an old one through.
  */
-function recoverGeneration({ tenant }: InFlight, staleGeneration: number, error: ErrorRecord): Decision {
+function recoverGeneration(
+  { tenant, now, jitter }: InFlight,
+  settings: DecideSettings,
+  staleGeneration: number,
+  error: ErrorRecord,
+  scope: string | null,
+): Decision {
   const generation = Math.max(staleGeneration, tenant.generation) + 1;
+  // Two databases that believe to own one tenant would raise it against each other: not at full speed.
+  const attempts = tenant.attempts + 1;
   return {
     kind: "finish",
     outcome: "stale",
@@ -408,10 +426,15 @@ function recoverGeneration({ tenant }: InFlight, staleGeneration: number, error:
       generation,
       reason: "generation_recovered",
       message: `Compute was found at generation ${staleGeneration}; the desired state continues as ${generation}.`,
-      attempts: 0,
-      nextAttemptAt: null,
+      observed: withScope(tenant.observed, scope),
+      attempts,
+      nextAttemptAt: after(now, attemptDelayMs(attempts, jitter, settings)),
     },
   };
+}
+
+function attemptDelayMs(attempts: number, jitter: number, settings: DecideSettings): number {
+  return backoffMs(attempts, jitter, { initialMs: settings.backoffInitialMs, maxMs: settings.backoffMaxMs });
 }
 
 function withScope(observed: Observed, scope: string | null): Observed {

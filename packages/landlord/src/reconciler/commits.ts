@@ -72,8 +72,8 @@ export function invokedCommit(
     operationUpdate: { ...updateOf(operation), invoked: true, executionHandle: handle },
     release: releaseAt(pass, dueAt),
   };
-  // The wait for a worker is over; nothing else is known to have changed.
-  return pass.tenant.lastError?.code === "no_worker"
+  // What the tenant waited for is there; nothing else is known to have changed.
+  return isBlocked(pass.tenant)
     ? withTenant(base, pass, { lastError: null, statusMessage: "" }, null, settings)
     : base;
 }
@@ -100,7 +100,9 @@ export function progressCommit(
   const released = releaseCommit(pass, dueAt);
   if (operation === null || progress === null) return refreshed(released, pass, settings);
   const { tenant } = pass;
+  const wasBlocked = isBlocked(tenant);
   const unchanged =
+    !wasBlocked &&
     tenant.workflowSubState === progress.subState &&
     tenant.workflowRetryCount === progress.retryCount &&
     (progress.error === null || tenant.lastError?.message === progress.error.message);
@@ -120,8 +122,12 @@ export function progressCommit(
     {
       workflowSubState: progress.subState,
       workflowRetryCount: progress.retryCount,
-      lastError: progress.error ?? tenant.lastError,
-      statusMessage: retrying ? `Retrying: ${progress.error?.message ?? ""}` : tenant.statusMessage,
+      lastError: progress.error ?? (wasBlocked ? null : tenant.lastError),
+      statusMessage: retrying
+        ? `Retrying: ${progress.error?.message ?? ""}`
+        : wasBlocked
+          ? ""
+          : tenant.statusMessage,
     },
     null,
     settings,
@@ -198,6 +204,11 @@ export function blockedCommit(
   const released = releaseCommit(pass, dueAt);
   if (pass.tenant.lastError?.code === error.code) return refreshed(released, pass, settings);
   return withTenant(released, pass, { lastError: error, statusMessage: error.message }, null, settings);
+}
+
+/** The last error is one that blockedCommit left: nothing failed, something was out of reach. */
+function isBlocked({ lastError }: Tenant): boolean {
+  return lastError !== null && /^(no_worker|internal|engine_[a-z_]+)$/.test(lastError.code);
 }
 
 export function updateOf(operation: Operation): OperationUpdate {

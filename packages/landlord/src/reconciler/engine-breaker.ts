@@ -2,7 +2,7 @@
  * One breaker for each engine, kept in the database. While it is open no server claims tenants, no tenant collects
  * failures, and exactly one server at a time probes; the first good probe closes it for all.
  */
-import { EngineUnavailableError, type WorkflowProvider } from "../workflow/provider.ts";
+import type { WorkflowProvider } from "../workflow/provider.ts";
 import type { WorkStore } from "../store/store.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { messageOf } from "../domain/errors.ts";
@@ -34,6 +34,16 @@ export function createEngineBreaker(
   const key = engineBreakerKey(provider.name);
   let open = false;
 
+  async function isHealthy(): Promise<boolean> {
+    try {
+      await provider.health({ signal: AbortSignal.timeout(settings.probeTimeoutMs) });
+      return true;
+    } catch {
+      // Why it is not, the failure that led here tells better.
+      return false;
+    }
+  }
+
   async function probe(): Promise<void> {
     if (!(await store.takeProbe({ key, probeInMs: settings.probeIntervalMs }))) return;
     try {
@@ -52,12 +62,7 @@ export function createEngineBreaker(
     async reportFailure(error) {
       // A slow or refused call of a healthy engine must not stop the fleet: the engine's own health decides.
       if (open) return;
-      try {
-        await provider.health({ signal: AbortSignal.timeout(settings.probeTimeoutMs) });
-        return;
-      } catch (healthError) {
-        if (!(healthError instanceof EngineUnavailableError)) throw healthError;
-      }
+      if (await isHealthy()) return;
       if (!open)
         logger.warn(
           { engine: provider.name, error: messageOf(error) },

@@ -46,7 +46,8 @@ export interface PassDependencies {
   engineConfigHash(computeProvider: string): string | null;
   readStatus(provider: WorkflowProvider, execution: ExecutionRef): Promise<WorkflowStatus>;
   commit(commit: Commit): Promise<CommitOutcome>;
-  onEngineFailure(error: EngineUnavailableError): Promise<void>;
+  /** Answers whether the whole engine is taken to be down. */
+  onEngineFailure(error: EngineUnavailableError): Promise<boolean>;
   readonly completions: Completions;
   random(): number;
   readonly logger: Logger;
@@ -127,12 +128,13 @@ async function giveBack(error: unknown, pass: Pass, dependencies: PassDependenci
   const { settings, logger } = dependencies;
   // Without the store nothing can be given back: the lease runs out.
   if (error instanceof StoreUnavailableError) throw error;
-  if (error instanceof EngineUnavailableError) {
-    await dependencies.onEngineFailure(error);
+  const isEngine = error instanceof EngineUnavailableError;
+  if (isEngine && (await dependencies.onEngineFailure(error))) {
+    // The breaker says it once for all tenants.
     await dependencies.commit(releaseCommit(pass, after(pass.now, settings.statusPollMs)));
     return;
   }
-  const isExpected = error instanceof NoWorkerError || error instanceof EngineRejectedError;
+  const isExpected = isEngine || error instanceof NoWorkerError || error instanceof EngineRejectedError;
   if (!isExpected) {
     const stack = error instanceof Error ? error.stack : undefined;
     logger.error({ tenant_id: pass.tenant.id, error: messageOf(error), stack }, "pass failed");
@@ -143,7 +145,8 @@ async function giveBack(error: unknown, pass: Pass, dependencies: PassDependenci
         code: "internal",
         message: "Landlord could not work on this tenant; the server's log has the reason.",
       };
-  const dueAt = after(pass.now, error instanceof NoWorkerError ? BLOCKED_RETRY_MS : UNEXPECTED_RETRY_MS);
+  const isPassing = isEngine || error instanceof NoWorkerError;
+  const dueAt = after(pass.now, isPassing ? BLOCKED_RETRY_MS : UNEXPECTED_RETRY_MS);
   await dependencies.commit(blockedCommit(pass, reason, dueAt, settings));
 }
 
@@ -248,6 +251,7 @@ async function stop(
   dependencies: PassDependencies,
 ): Promise<null> {
   const { settings, manager } = dependencies;
+  const isRepeated = operation.stopPhase === decision.phase;
   const intent = stopCommit(pass, operation, decision);
   if ((await dependencies.commit(intent)) !== "committed") return null;
   const stopped = await manager.provider(operation.workflowProvider).stop({
@@ -267,7 +271,7 @@ async function stop(
       invoked: true,
     },
     // A cancelled execution usually ends within milliseconds.
-    release: { dueInMs: Math.min(50, settings.statusPollMs) },
+    release: { dueInMs: isRepeated ? settings.statusPollMs : Math.min(50, settings.statusPollMs) },
   });
   return null;
 }
@@ -281,8 +285,9 @@ async function gatherExecution(pass: Pass, dependencies: PassDependencies): Prom
   try {
     return factOf(await dependencies.readStatus(provider, refOf(operation)));
   } catch (error) {
-    if (!(error instanceof EngineUnavailableError)) throw error;
-    await dependencies.onEngineFailure(error);
+    // A healthy engine that refuses this one question is a reason for this tenant to tell.
+    if (!(error instanceof EngineUnavailableError) || !(await dependencies.onEngineFailure(error)))
+      throw error;
     dependencies.logger.debug(
       { tenant_id: pass.tenant.id, error: messageOf(error) },
       "execution status unknown",

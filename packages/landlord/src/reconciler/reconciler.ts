@@ -101,7 +101,10 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
       }
       return outcome;
     },
-    onEngineFailure: (error) => breaker.reportFailure(error),
+    async onEngineFailure(error) {
+      await breaker.reportFailure(error);
+      return breaker.isOpen();
+    },
     completions,
     random: () => dependencies.random(),
     logger,
@@ -138,9 +141,10 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
   }
 
   async function claimOnce(): Promise<void> {
-    if (Date.now() >= nextRefreshMs) {
+    // A clock that cannot jump: while the breaker is open, nothing else would probe.
+    if (performance.now() >= nextRefreshMs) {
       await breaker.refresh();
-      nextRefreshMs = Date.now() + (breaker.isOpen() ? BREAKER_PROBE_MS : BREAKER_REFRESH_MS);
+      nextRefreshMs = performance.now() + (breaker.isOpen() ? BREAKER_PROBE_MS : BREAKER_REFRESH_MS);
     }
     const free = settings.workers - inFlight.size;
     if (free <= 0 || breaker.isOpen()) return;
@@ -211,9 +215,10 @@ function logTransition(logger: Logger, { tenantId, tenant, transition }: Commit)
   );
 }
 
-/** Interactive work may use every slot; the other lanes leave most of them free for it. */
+/** Together never more than is free; the other lanes leave most of it for interactive work. */
 function shareSlots(free: number): ClaimLimits {
-  return { interactive: free, repair: Math.ceil(free / 4), background: Math.ceil(free / 4) };
+  const other = free < 3 ? 0 : Math.max(1, Math.floor(free / 8));
+  return { interactive: free - 2 * other, repair: other, background: other };
 }
 
 /** One batch of status reads for each engine. */

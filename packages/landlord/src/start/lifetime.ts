@@ -1,12 +1,22 @@
 /** How a process lives and ends: phased stop, bounded, and a second signal ends it at once. */
+import { environment } from "../config/environment.ts";
 import { messageOf } from "../domain/errors.ts";
 import type { Logger } from "../telemetry/logger.ts";
+
+/** Set by a supervisor that wants its children to end with it. */
+export const SUPERVISED_VARIABLE = "SUPERVISED_OVER_IPC";
 
 /** 128 + SIGINT, as shells report it. */
 const INTERRUPTED_EXIT_CODE = 130;
 
+/** Longer than any orderly phase of a server or worker takes by its own limits. */
+const PHASE_LIMIT_MS = 40_000;
+const EXIT_GRACE_MS = 2_000;
+
 export interface StopPhase {
   readonly name: string;
+  /** 40 s when not given. */
+  readonly limitMs?: number;
   run(): Promise<void>;
 }
 
@@ -32,20 +42,37 @@ export function untilAskedToStop(logger: Logger): {
     };
     process.on("SIGTERM", ask("SIGTERM"));
     process.on("SIGINT", ask("SIGINT"));
-    if (process.channel !== undefined) process.on("disconnect", ask("parent"));
+    process.on("disconnect", ask("parent"));
+    // A supervisor that died while this process was booting closed the channel before anybody listened.
+    if (environment()[SUPERVISED_VARIABLE] !== undefined && !process.connected) ask("parent")();
   });
   return { signal: controller.signal, asked };
 }
 
-/** Runs the phases in order. One that fails is logged, and the next one runs all the same. */
+/**
+ * Runs the phases in order. One that fails, or does not end within its limit, is logged, and the next one runs all
+ * the same: a database that went silent must not keep a server from stopping.
+ */
 export async function stopInPhases(phases: readonly StopPhase[], logger: Logger): Promise<void> {
   for (const phase of phases) {
+    const limitMs = phase.limitMs ?? PHASE_LIMIT_MS;
+    let timer: NodeJS.Timeout | undefined;
+    const limit = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`did not end within ${limitMs} ms`)), limitMs);
+    });
     try {
-      await phase.run();
+      await Promise.race([phase.run(), limit]);
     } catch (error) {
       logger.warn({ phase: phase.name, error: messageOf(error) }, "stop phase failed");
+    } finally {
+      clearTimeout(timer);
     }
   }
+}
+
+/** Exits even when something that was left behind (a socket to a silent peer) would keep the process alive. */
+export function exitSoon(exitCode: number): void {
+  setTimeout(() => process.exit(exitCode), EXIT_GRACE_MS).unref();
 }
 
 /** Tells a supervising parent that this process does its work; without one, nothing happens. */

@@ -7,7 +7,7 @@ import type { WorkerConfig } from "../config/schema.ts";
 import { createLogger, type Logger } from "../telemetry/logger.ts";
 import { builtInCompute, computeSchemas } from "./compute-registry.ts";
 import { environment } from "../config/environment.ts";
-import { reportReady, untilAskedToStop } from "./lifetime.ts";
+import { exitSoon, reportReady, untilAskedToStop } from "./lifetime.ts";
 
 const schemas = computeSchemas(builtInCompute());
 
@@ -26,6 +26,7 @@ async function runServe(options: RunOptions): Promise<number> {
   reportReady({ url: server.url });
   await asked;
   await server.stop();
+  exitSoon(0);
   return 0;
 }
 
@@ -38,6 +39,7 @@ async function runWorker(options: RunOptions): Promise<number> {
   reportReady({ url: worker.engine.status().listenAddress });
   await asked;
   await worker.stop();
+  exitSoon(0);
   return 0;
 }
 

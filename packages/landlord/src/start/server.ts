@@ -31,6 +31,8 @@ export interface RunningServer {
 /** Well below the 15 s after which existing clients give up: a silent database is answered with 503 in time. */
 const STATEMENT_TIMEOUT_MS = 8_000;
 const CONNECT_RETRY_MS = 1_000;
+/** What has nothing to wait for but an answer of the database. */
+const QUIET_STOP_MS = 5_000;
 const BREAKERS_MAX_AGE_MS = 1_000;
 const READINESS_TIMEOUT_MS = 2_000;
 const VISIBILITY_GRACE_MS = 10_000;
@@ -49,7 +51,7 @@ export async function startServer(
   refuseOpenBind(config);
   // In the order of the start; a stop, and a start that fails half way, run them backwards.
   const stops: StopPhase[] = [];
-  const stop = (): Promise<void> => stopInPhases(stops.reverse(), logger);
+  const stop = (): Promise<void> => stopInPhases([...stops].reverse(), logger);
   try {
     return { url: await startParts(config, logger, signal, stops), stop };
   } catch (error) {
@@ -66,7 +68,7 @@ async function startParts(
 ): Promise<string> {
   const url = databaseUrl(config.database);
   const store = await openStore(config, url, logger, signal);
-  stops.push({ name: "store", run: () => store.close() });
+  stops.push({ name: "store", limitMs: QUIET_STOP_MS, run: () => store.close() });
   const registry = builtInCompute();
   const catalog = createComputeCatalog(
     registry,
@@ -82,7 +84,11 @@ async function startParts(
   );
   stops.push({ name: "background", run: () => background.stop() });
   let reconciler: Reconciler | null = null;
-  stops.push({ name: "reconciler", run: async () => reconciler?.stop() });
+  stops.push({
+    name: "reconciler",
+    limitMs: config.controller.shutdown_timeout + QUIET_STOP_MS,
+    run: async () => reconciler?.stop(),
+  });
   const onEvent = (): void => {
     reconciler?.wake();
     background.wake();
@@ -111,7 +117,11 @@ async function startParts(
     },
   );
   const address = await listen(app, config);
-  stops.push({ name: "http", run: () => closeHttp(app, config.http.shutdown_timeout) });
+  stops.push({
+    name: "http",
+    limitMs: config.http.shutdown_timeout + QUIET_STOP_MS,
+    run: () => closeHttp(app, config.http.shutdown_timeout),
+  });
   if (config.controller.enabled) {
     reconciler = createReconciler({
       store,
@@ -126,7 +136,7 @@ async function startParts(
   }
   background.start();
   const listener = startEventListener(config.database.listen_url ?? url, () => reconciler?.wake(), logger);
-  stops.push({ name: "listener", run: () => listener.stop() });
+  stops.push({ name: "listener", limitMs: QUIET_STOP_MS, run: () => listener.stop() });
   logger.info({ url: address, compute: catalog.names(), engine: manager.defaultProvider }, "server is up");
   return address;
 }

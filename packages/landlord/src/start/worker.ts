@@ -42,7 +42,7 @@ export function createWorkerContext(
       context: { dataDir: resolvePath(config.data_dir) },
     },
     logger,
-    Date.now,
+    () => performance.now(),
   );
   return {
     logger,

@@ -42,12 +42,17 @@ const MESSAGE_LIMIT = 4_000;
 /** Keeps the journal short whatever the deadline: a wait is at least this part of it. */
 const WAITS_PER_DEADLINE = 60;
 
-/** What a step remembers: small, because every wait adds one to the journal. */
-type StepOutcome =
+type Outcome =
   | { readonly kind: "done"; readonly observation: Observation }
   | { readonly kind: "pending"; readonly counts: boolean; readonly message: string }
   | { readonly kind: "stale"; readonly generation: number }
   | { readonly kind: "rejected"; readonly code: string; readonly message: string };
+
+/** What a step remembers: small, because every wait adds one to the journal. */
+type StepOutcome = Outcome & {
+  /** Where compute was worked on, whatever came of it: a failure, too, may have left something there. */
+  readonly scope: string;
+};
 
 /** Runs one operation to its end. Never throws for reasons that lie in the request; those are results. */
 export async function runJob(
@@ -111,31 +116,42 @@ async function removeCompute(
     "still_present",
     async (compute, name, signal) => {
       const observation = await compute.destroy(ref, { idempotencyKey: steps.idempotencyKey(name), signal });
-      return absenceOf(observation);
+      return absenceOf(observation, request.generation);
     },
   );
   if (removed.outcome !== "succeeded") return removed;
   await steps.sleep(dependencies.absenceSettleMs);
-  const confirmed = await steps.run("confirm-absent", async (signal): Promise<StepOutcome> => {
+  const confirmed = await steps.run("confirm-absent", async (signal): Promise<Outcome> => {
     const compute = await dependencies.resolveCompute(request, signal);
     const [observation] = await compute.observe([ref], signal);
     if (observation === undefined) throw unseen(ref);
-    return absenceOf(observation);
+    return absenceOf(observation, request.generation);
   });
-  return confirmed.kind === "done"
-    ? { ...removed, absent_observations: 2 }
-    : resultOf(request, {
+  switch (confirmed.kind) {
+    case "done":
+      return { ...removed, absent_observations: 2 };
+    case "stale":
+      return staleResult(request, confirmed.generation, removed.scope);
+    case "pending":
+    case "rejected":
+      return resultOf(request, {
         outcome: "gave_up",
+        scope: removed.scope,
         error: { code: "reappeared", message: "Compute was absent and was then seen again." },
       });
+  }
 }
 
 /** Absent is done, present is pending, and what this worker cannot see is left to a worker that can. */
-function absenceOf(observation: Observation): StepOutcome {
+function absenceOf(observation: Observation, generation: number): Outcome {
   switch (observation.presence) {
     case "absent":
       return { kind: "done", observation };
     case "present":
+      // A delete below reality would be refused for ever: the control plane must continue above it.
+      if (observation.generation !== null && observation.generation > generation) {
+        return { kind: "stale", generation: observation.generation };
+      }
       return { kind: "pending", counts: true, message: observation.message ?? "Compute is still present." };
     case "unknown":
       throw new ComputeError(
@@ -146,7 +162,7 @@ function absenceOf(observation: Observation): StepOutcome {
   }
 }
 
-type Attempt = (compute: ComputeProvider, name: string, signal: AbortSignal) => Promise<StepOutcome>;
+type Attempt = (compute: ComputeProvider, name: string, signal: AbortSignal) => Promise<Outcome>;
 
 async function repeatUntilDone(
   request: ProvisionRequest,
@@ -160,43 +176,41 @@ async function repeatUntilDone(
   const longestWaitMs = longestWaitOf(request.desired_config, deadlineMs);
   let waitMs = FIRST_WAIT_MS;
   let unhealthyMs = 0;
+  let scope: string | null = null;
   for (let round = 1; ; round++) {
     const name = `${stepName}-${round}`;
+    const known: readonly string[] = scope === null ? request.scopes : [...request.scopes, scope];
     const outcome = await steps.run(name, async (signal): Promise<StepOutcome> => {
+      const compute = await dependencies.resolveCompute(request, signal);
+      const here = await compute.scopeOf(request.desired_config);
+      if (stepName === "apply") refuseSecondScope(here, known);
       try {
-        return await attempt(await dependencies.resolveCompute(request, signal), name, signal);
+        return { ...(await attempt(compute, name, signal)), scope: here };
       } catch (error) {
         if (error instanceof ComputeError && !error.retryable) {
-          return { kind: "rejected", code: error.code, message: clipped(error.message) };
+          return { kind: "rejected", code: error.code, message: clipped(error.message), scope: here };
         }
         throw error;
       }
     });
+    scope = outcome.scope;
     switch (outcome.kind) {
       case "done":
-        return resultOf(request, { outcome: "succeeded", observation: outcome.observation });
+        return resultOf(request, { outcome: "succeeded", observation: outcome.observation, scope });
       case "rejected":
         return resultOf(request, {
           outcome: "rejected",
+          scope,
           error: { code: outcome.code, message: outcome.message },
         });
       case "stale":
-        return resultOf(request, {
-          outcome: "gave_up",
-          error: {
-            code: "stale_generation",
-            message: `Compute is already at generation ${outcome.generation}.`,
-            observed_generation: outcome.generation,
-          },
-        });
+        return staleResult(request, outcome.generation, scope);
       case "pending":
         break;
     }
     if (unhealthyMs >= deadlineMs) {
-      return resultOf(request, {
-        outcome: "gave_up",
-        error: { code: deadlineCode, message: outcome.message },
-      });
+      const error = { code: deadlineCode, message: outcome.message };
+      return resultOf(request, { outcome: "gave_up", scope, error });
     }
     if (round === 1) {
       steps.announceWaiting();
@@ -206,6 +220,29 @@ async function repeatUntilDone(
     if (outcome.counts) unhealthyMs += waitMs;
     waitMs = Math.min(waitMs * WAIT_GROWTH, longestWaitMs);
   }
+}
+
+/** Compute that may exist elsewhere is not joined by a second set here: a worker that sees it must go on. */
+function refuseSecondScope(here: string, known: readonly string[]): void {
+  const elsewhere = known.find((scope) => scope !== here);
+  if (elsewhere === undefined) return;
+  throw new ComputeError(
+    "compute_unreachable",
+    `The tenant's compute is in ${elsewhere}, and this worker acts in ${here}: a worker there must take this job.`,
+    { retryable: true },
+  );
+}
+
+function staleResult(request: ProvisionRequest, generation: number, scope: string | null): JobResult {
+  return resultOf(request, {
+    outcome: "gave_up",
+    scope,
+    error: {
+      code: "stale_generation",
+      message: `Compute is already at generation ${generation}.`,
+      observed_generation: generation,
+    },
+  });
 }
 
 function deadlineOf(config: JsonObject): number {
@@ -252,6 +289,7 @@ function resultOf(
   end: {
     readonly outcome: JobResult["outcome"];
     readonly observation?: Observation;
+    readonly scope?: string | null;
     readonly error?: NonNullable<JobResult["error"]>;
   },
 ): JobResult {
@@ -270,7 +308,7 @@ function resultOf(
         : observation.presence === "absent"
           ? "absent"
           : observation.health,
-    scope: observation?.scope ?? null,
+    scope: observation?.scope ?? end.scope ?? null,
     absent_observations: observation?.presence === "absent" ? 1 : 0,
     error: end.error === undefined ? null : { ...end.error, message: clipped(end.error.message) },
   };

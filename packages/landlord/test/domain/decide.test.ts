@@ -313,13 +313,13 @@ describe("a result", () => {
     ).toBe(1);
   });
 
-  test("expired costs no attempt", () => {
-    const decision = finished(
-      decideWith({ tenant, operation: operationWith(), execution: succeeded({ outcome: "expired" }) }),
-    );
+  test("expired is tried again after a backoff, and names the clocks: a wrong one would repeat it for ever", () => {
+    const execution = succeeded({ outcome: "expired" });
+    const decision = finished(decideWith({ tenant, operation: operationWith(), execution }));
     expect(decision).toMatchObject({
       outcome: "expired",
-      change: { attempts: 0, nextAttemptAt: null, status: "provisioning" },
+      error: { code: "start_window_passed" },
+      change: { attempts: 1, nextAttemptAt: at(500), status: "provisioning" },
     });
   });
 
@@ -331,7 +331,7 @@ describe("a result", () => {
     });
     expect(finished(decideWith({ tenant, operation: operationWith(), execution }))).toMatchObject({
       outcome: "stale",
-      change: { generation: 10, reason: "generation_recovered", attempts: 0 },
+      change: { generation: 10, reason: "generation_recovered", attempts: 1, nextAttemptAt: at(500) },
     });
   });
 

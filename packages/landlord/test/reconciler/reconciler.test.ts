@@ -1,5 +1,5 @@
 /** The reconciler against what an engine and a fellow server may do to it. */
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { randomUUID } from "node:crypto";
 import { EngineUnavailableError, type WorkflowProvider } from "../../src/workflow/provider.ts";
 import { createMockComputeProvider } from "../../src/compute/mock/provider.ts";
@@ -260,4 +260,69 @@ test("a stop waits for the pass in flight, and what it leaves is taken up by the
   ).not.toBeNull();
   system.reconcile();
   await system.until(id, isReady, "ready");
+});
+
+test("a delete below reality continues above it, and leaves nothing", async () => {
+  system = await startMockSystem();
+  const { id } = await system.create("acme");
+  const compute = createMockComputeProvider({}, { world: system.world });
+  await compute.apply(
+    {
+      instanceId: system.store.instanceId,
+      tenantId: id,
+      tenantName: "acme",
+      generation: 5,
+      configHash: "later",
+      config: {},
+      labels: {},
+    },
+    { idempotencyKey: "k", signal: new AbortController().signal },
+  );
+  await system.change(id, { intent: "deleted" });
+  system.reconcile();
+  await system.untilGone(id);
+  expect([...system.world.running(system.store.instanceId)]).toEqual([]);
+});
+
+test("a clock that jumps back does not keep an open breaker from being probed", async () => {
+  system = await startMockSystem();
+  system.engine.setDown(true);
+  system.reconcile();
+  const { id } = await system.create("acme");
+  await eventually(async () => (await system.store.listBreakers()).some(({ state }) => state === "open"), {
+    what: "the breaker opens",
+  });
+  const real = Date.now;
+  const jumped = vi.spyOn(Date, "now").mockImplementation(() => real() - 3_600_000);
+  try {
+    system.engine.setDown(false);
+    await system.until(id, isReady, "ready");
+  } finally {
+    jumped.mockRestore();
+  }
+});
+
+test("an engine that is healthy and refuses a tenant's calls is told of by the tenant, which stalls", async () => {
+  system = await startMockSystem();
+  let refusing = true;
+  system.reconcile({ operationDeadlineMs: 300 }, (provider) => ({
+    ...provider,
+    invoke: (params) =>
+      refusing
+        ? Promise.reject(new EngineUnavailableError("engine_unauthorized", "check the token"))
+        : provider.invoke(params),
+  }));
+  const { id } = await system.create("acme");
+  const told = await system.until(
+    id,
+    ({ conditions }) => conditions.some(({ type, status }) => type === "Stalled" && status === "True"),
+    "stalled",
+  );
+  expect(told).toMatchObject({
+    attempts: 0,
+    lastError: { code: "engine_unauthorized" },
+    statusMessage: "check the token",
+  });
+  refusing = false;
+  expect((await system.until(id, isReady, "ready")).lastError).toBeNull();
 });

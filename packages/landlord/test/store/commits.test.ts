@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { contents } from "../http/kit.ts";
 import { eventually } from "../support/eventually.ts";
 import {
+  ALL_LANES,
   claim,
   claimOne,
   clientWrite,
@@ -321,4 +322,36 @@ it("a removal leaves a tombstone and the history, and frees the name", async () 
   }
   expect((await created(under.store, { name })).id).not.toBe(id);
   expect(await under.store.commit([removal])).toEqual(["lost"]);
+});
+
+it("a late holder is fenced off also when its commit shares a batch with that of the present one", async () => {
+  const { id } = await created(under.store);
+  const [late] = await claim(under.store, "a", ALL_LANES, 1);
+  if (late === undefined) throw new Error("not claimed");
+  const present = await eventually(async () => (await claim(under.store, "b"))[0], {
+    what: "the lease ran out",
+  });
+  const outcomes = await under.store.commit([
+    commitOf(late, {
+      tenant: { ...late.stored.tenant, statusMessage: "from the late holder" },
+      transition: transitionTo(late, "provisioning"),
+      release: { dueInMs: null },
+    }),
+    commitOf(present),
+  ]);
+  expect(outcomes).toEqual(["lost", "committed"]);
+  expect((await stored(under.store, id)).tenant.statusMessage).toBe("");
+  const work = await under.database.query("SELECT lease_owner, next_reconcile_at FROM tenant_work");
+  expect(work[0]?.["lease_owner"]).toBe("b");
+  expect(work[0]?.["next_reconcile_at"]).not.toBeNull();
+  expect(await under.store.listTransitions({ idOrName: id, limit: 10, offset: 0 })).toHaveLength(1);
+});
+
+it("names that PostgreSQL cannot keep are mended like values", async () => {
+  const { id } = await created(under.store);
+  const taken = await claimOne(under.store);
+  const observed = { ...taken.stored.tenant.observed, resourceIds: { "a\0b": "c" } };
+  const tenant = { ...taken.stored.tenant, observed };
+  expect(await under.store.commit([commitOf(taken, { tenant })])).toEqual(["committed"]);
+  expect((await stored(under.store, id)).tenant.observed.resourceIds).toEqual({ "a\ufffdb": "c" });
 });

@@ -44,6 +44,7 @@ export function scriptedCompute(
   return {
     name: "scripted",
     applied,
+    scopeOf: () => Promise.resolve("scripted"),
     aborted: () => aborted,
     observe: (refs) => Promise.resolve(refs.map(() => absent)),
     plan: () => Promise.resolve([]),

@@ -178,6 +178,7 @@ export const retryable = (code = "busy"): ComputeError =>
 export function withMethods(compute: ComputeProvider, methods: Partial<ComputeProvider>): ComputeProvider {
   return {
     name: compute.name,
+    scopeOf: (config) => compute.scopeOf(config),
     observe: (refs, signal) => compute.observe(refs, signal),
     plan: (spec, observation) => compute.plan(spec, observation),
     apply: (spec, options) => compute.apply(spec, options),

@@ -95,7 +95,7 @@ describe("create and update", () => {
       outcome: "rejected",
       error: { code: "mock_terminal" },
       health: "unknown",
-      scope: null,
+      scope: "mock:memory",
     });
     // begin, apply
     expect(steps.attempts).toBe(2);

@@ -42,6 +42,10 @@ export class MockComputeProvider implements ComputeProvider {
     this.#options = options;
   }
 
+  scopeOf(): Promise<string> {
+    return Promise.resolve(SCOPE);
+  }
+
   async observe(refs: readonly ComputeRef[], signal: AbortSignal): Promise<readonly Observation[]> {
     await this.#takeTime(signal);
     return refs.map((ref) => this.#look(ref));

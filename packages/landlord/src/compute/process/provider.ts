@@ -82,6 +82,10 @@ export class ProcessComputeProvider implements ComputeProvider {
     this.#pool = options;
   }
 
+  scopeOf(): Promise<string> {
+    return Promise.resolve(this.#options.scope);
+  }
+
   observe(refs: readonly ComputeRef[], signal: AbortSignal): Promise<readonly Observation[]> {
     return guarded(() => this.#observe(refs, signal));
   }
@@ -141,7 +145,10 @@ export class ProcessComputeProvider implements ComputeProvider {
       if (state !== null && state.generation > spec.generation)
         return { kind: "stale", generation: state.generation };
       const isCurrent = state?.generation === spec.generation && state.configHash === spec.configHash;
-      if (state !== null && isCurrent && isAlive(state.identity)) {
+      // A worker that was stopped for long may tidy away the record of a launch that came after its own: nobody could
+      // tell its health any more, so it is launched again.
+      const isKnown = state !== null && (await readLaunchRecord(files, state.launchId)) !== null;
+      if (state !== null && isCurrent && isKnown && isAlive(state.identity)) {
         await cutLog(files.logFile, this.#options.logLimitBytes);
         return { kind: "applied", observation: await this.#look(files, state, signal) };
       }

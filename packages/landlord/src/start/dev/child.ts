@@ -1,7 +1,7 @@
 /** A process of ours that `landlord dev` keeps running: started again with backoff whenever it ends unasked. */
 import { spawn, type ChildProcess } from "node:child_process";
 import { truncate, stat, copyFile } from "node:fs/promises";
-import { LandlordError } from "../../domain/errors.ts";
+import { LandlordError, messageOf } from "../../domain/errors.ts";
 import { logTail, openLog } from "../../os/supervised.ts";
 
 export interface ChildOptions {
@@ -42,7 +42,8 @@ export function keepRunning(options: ChildOptions): ManagedChild {
     () => void failStart(`did not become ready within ${READY_TIMEOUT_MS / 1_000} s`),
     READY_TIMEOUT_MS,
   );
-  const logTimer = setInterval(() => void boundLog(options.logFile), LOG_CHECK_MS);
+  // A log that cannot be cut now is cut later.
+  const logTimer = setInterval(() => void boundLog(options.logFile).catch(() => undefined), LOG_CHECK_MS);
   logTimer.unref();
 
   async function failStart(reason: string): Promise<void> {
@@ -76,6 +77,7 @@ export function keepRunning(options: ChildOptions): ManagedChild {
       settleReady?.resolve();
       settleReady = null;
     });
+    started.once("error", (error) => scheduleRestart(error.message));
     started.once("exit", (code, signal) => {
       child = null;
       if (stopping) return;
@@ -86,10 +88,17 @@ export function keepRunning(options: ChildOptions): ManagedChild {
         return;
       }
       if (performance.now() - startedMs > HEALTHY_AFTER_MS) delayMs = RESTART_FIRST_MS;
-      options.onRestart(reason, delayMs);
-      restartTimer = setTimeout(() => void launch(), delayMs);
-      delayMs = Math.min(delayMs * 2, RESTART_LONGEST_MS);
+      scheduleRestart(reason);
     });
+  }
+
+  function scheduleRestart(reason: string): void {
+    if (stopping) return;
+    options.onRestart(reason, delayMs);
+    restartTimer = setTimeout(() => {
+      launch().catch((error: unknown) => scheduleRestart(messageOf(error)));
+    }, delayMs);
+    delayMs = Math.min(delayMs * 2, RESTART_LONGEST_MS);
   }
 
   void launch().catch((error: unknown) => void failStart(`could not be started: ${String(error)}`));

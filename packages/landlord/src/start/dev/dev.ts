@@ -9,10 +9,13 @@ import type { LoadedConfig } from "../../config/load.ts";
 import { computeBlocks, type Config } from "../../config/schema.ts";
 import { environment, variableOf } from "../../config/environment.ts";
 import { messageOf } from "../../domain/errors.ts";
-import { startEmbeddedPostgres } from "../../store/embedded/embedded-postgres.ts";
-import { startEmbeddedRestate } from "../../workflow/restate/embedded/embedded-restate.ts";
+import { startEmbeddedPostgres, type EmbeddedPostgres } from "../../store/embedded/embedded-postgres.ts";
+import {
+  startEmbeddedRestate,
+  type EmbeddedRestate,
+} from "../../workflow/restate/embedded/embedded-restate.ts";
 import type { Logger } from "../../telemetry/logger.ts";
-import { stopInPhases, untilAskedToStop, reportReady } from "../lifetime.ts";
+import { stopInPhases, untilAskedToStop, reportReady, SUPERVISED_VARIABLE } from "../lifetime.ts";
 import { databaseUrl } from "../database-url.ts";
 import { keepRunning, type ManagedChild } from "./child.ts";
 import { choosePorts, openDevFolder, type DevFolder } from "./folder.ts";
@@ -110,10 +113,11 @@ async function startDatabase(
     return { url: databaseUrl(config.database) };
   }
   const part = keepServing(
-    () =>
+    (first: EmbeddedPostgres | null) =>
       startEmbeddedPostgres({
         dataDir: folder.file("postgres"),
-        port: null,
+        // The server was told the first start's port: a later one waits for it rather than take another.
+        port: first?.port ?? null,
         logFile: folder.file("logs", "postgres.log"),
         log: announcer.log("PostgreSQL"),
       }),
@@ -142,10 +146,10 @@ async function startEngine(
     return { ingressUrl: restate.endpoint, adminUrl: restate.admin_endpoint, embedded: false };
   }
   const part = keepServing(
-    () =>
+    (first: EmbeddedRestate | null) =>
       startEmbeddedRestate({
         dataDir: folder.file("restate"),
-        ports: null,
+        ports: first?.ports ?? null,
         requestIdentityKeyFile,
         logFile: folder.file("logs", "restate.log"),
         log: announcer.log("Restate"),
@@ -211,6 +215,7 @@ function sharedEnvironment(
   ) as Record<string, string>;
   return {
     ...passed,
+    [SUPERVISED_VARIABLE]: "1",
     [variableOf("data_dir")]: folder.path,
     [variableOf("workflow.restate.endpoint")]: engine.ingressUrl,
     [variableOf("workflow.restate.admin_endpoint")]: engine.adminUrl,

@@ -1,15 +1,14 @@
 /** The data folder of `landlord dev`: one supervisor at a time, and choices that must survive a restart. */
-import { randomUUID } from "node:crypto";
-import { link, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { createServer, type Server } from "node:net";
 import { join, resolve } from "node:path";
 import { z } from "zod";
 import { LandlordError } from "../../domain/errors.ts";
-import { identityOf, isAlive, readIdentity, sameProcess, writeIdentity } from "../../os/process-identity.ts";
+import { identityOf, readIdentity, writeIdentity } from "../../os/process-identity.ts";
 import { pickFreePorts } from "../../os/supervised.ts";
 
 /** Others must be able to pass through (the database's user), and nobody but us to list. */
 const FOLDER_MODE = 0o711;
-const LOCK_ATTEMPTS = 5;
 
 export interface DevFolder {
   readonly path: string;
@@ -21,45 +20,41 @@ export interface DevFolder {
 export async function openDevFolder(dataDir: string): Promise<DevFolder> {
   const path = resolve(dataDir);
   await mkdir(join(path, "logs"), { recursive: true, mode: FOLDER_MODE });
-  const lockFile = join(path, "supervisor.lock");
-  await lock(lockFile, path);
+  const holderFile = join(path, "supervisor.json");
+  const lock = await takeLock(path, holderFile);
+  const own = identityOf(process.pid);
+  if (own !== null) await writeIdentity(holderFile, own);
   return {
     path,
     file: (...names) => join(path, ...names),
-    unlock: () => rm(lockFile, { force: true }),
+    async unlock() {
+      await rm(holderFile, { force: true });
+      await new Promise((done) => lock.close(done));
+    },
   };
 }
 
-/** A pid alone is used again after a crash or a reboot; the lock names the process for ever. */
-async function lock(lockFile: string, path: string): Promise<void> {
-  const own = identityOf(process.pid);
-  if (own === null) throw new LandlordError("lock_failed", "This process cannot read its own identity.");
-  const draft = `${lockFile}.${randomUUID()}`;
-  await writeIdentity(draft, own);
+/**
+ * A socket in Linux's abstract namespace, named after the folder's device and inode: the kernel lets one process hold
+ * the name, and takes it back when that process ends, however it ends. The file beside it only tells who it is.
+ */
+async function takeLock(path: string, holderFile: string): Promise<Server> {
+  const { dev, ino } = await stat(path);
+  const server = createServer((socket) => socket.destroy());
+  server.unref();
   try {
-    for (let attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
-      try {
-        // A link never replaces: of several that start at once, one wins.
-        await link(draft, lockFile);
-        return;
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-      }
-      const holder = await readIdentity(lockFile);
-      if (holder !== null && isAlive(holder) && !sameProcess(holder, own)) {
-        throw new LandlordError(
-          "folder_in_use",
-          `${path} is in use by another \`landlord dev\` (pid ${holder.pid}). Stop it, or choose another folder with --data-dir and another port with --port.`,
-        );
-      }
-      await rm(lockFile, { force: true });
-    }
+    await new Promise<void>((done, reject) => {
+      server.once("error", reject);
+      server.listen({ path: `\0landlord-dev:${dev}:${ino}` }, done);
+    });
+    return server;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;
+    const holder = await readIdentity(holderFile);
     throw new LandlordError(
       "folder_in_use",
-      `${path} could not be locked; is another \`landlord dev\` starting?`,
+      `${path} is in use by another \`landlord dev\`${holder === null ? "" : ` (pid ${holder.pid})`}. Stop it, or choose another folder with --data-dir and another port with --port.`,
     );
-  } finally {
-    await rm(draft, { force: true });
   }
 }
 

@@ -21,12 +21,14 @@ export interface ServedPart<Started> {
 const RESTART_FIRST_MS = 100;
 const RESTART_LONGEST_MS = 5_000;
 
+/** @param start is given what the first start answered; null for the first start itself */
 export function keepServing<Started extends Part>(
-  start: () => Promise<Started>,
+  start: (first: Started | null) => Promise<Started>,
   events: PartEvents,
 ): ServedPart<Started> {
   let stopping = false;
   let current: Promise<Started>;
+  let firstStarted: Started | null = null;
   let timer: NodeJS.Timeout | null = null;
 
   function watch(started: Started): void {
@@ -40,7 +42,7 @@ export function keepServing<Started extends Part>(
   function again(delayMs: number): void {
     timer = setTimeout(() => {
       if (stopping) return;
-      current = start();
+      current = start(firstStarted);
       current.then(
         (started) => {
           if (!stopping) events.onBack();
@@ -54,9 +56,15 @@ export function keepServing<Started extends Part>(
     }, delayMs);
   }
 
-  const first = start();
+  const first = start(null);
   current = first;
-  first.then(watch, () => undefined);
+  first.then(
+    (started) => {
+      firstStarted = started;
+      watch(started);
+    },
+    () => undefined,
+  );
   return {
     first,
     async stop() {

@@ -222,13 +222,14 @@ function abandoningLost(pool: pg.Pool): PostgresPool {
 }
 
 /** The error's SQLSTATE (PostgreSQL manual, appendix A), or its Node code, or null. */
-function errorCode(error: unknown): string | null {
+export function errorCode(error: unknown): string | null {
   return typeof error === "object" && error !== null && "code" in error && typeof error.code === "string"
     ? error.code
     : null;
 }
 
 const UNIQUE_VIOLATION = "23505";
+export const DEADLOCK_DETECTED = "40P01";
 
 /** The name of the violated constraint, or null. */
 export function violatedConstraint(error: unknown): string | null {

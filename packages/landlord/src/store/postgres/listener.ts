@@ -9,6 +9,8 @@ export interface EventListener {
 }
 
 const RECONNECT_MS = 2_000;
+const CONNECT_TIMEOUT_MS = 10_000;
+const GOODBYE_MS = 1_000;
 
 /**
  * Listens on a connection of its own and reconnects for ever.
@@ -25,6 +27,7 @@ export function startEventListener(url: string, onEvent: () => void, logger: Log
       connectionString: url,
       application_name: "landlord-listen",
       keepAlive: true,
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     });
     client = connecting;
     connecting.on("error", () => undefined);
@@ -54,7 +57,12 @@ export function startEventListener(url: string, onEvent: () => void, logger: Log
     async stop() {
       stopped = true;
       if (timer !== null) clearTimeout(timer);
-      await client?.end().catch(() => undefined);
+      const ending = client;
+      if (ending === null) return;
+      // A backend that went silent would never confirm the goodbye.
+      const timeout = new Promise((resolve) => setTimeout(resolve, GOODBYE_MS).unref());
+      await Promise.race([ending.end().catch(() => undefined), timeout]);
+      ending.connection.stream.destroy();
     },
   };
 }

@@ -10,7 +10,14 @@ import type {
   WriteOutcome,
   WriteTenant,
 } from "../store.ts";
-import { guarded, violatedConstraint, type BreakersTable, type Database } from "./database.ts";
+import {
+  DEADLOCK_DETECTED,
+  errorCode,
+  guarded,
+  violatedConstraint,
+  type BreakersTable,
+  type Database,
+} from "./database.ts";
 import {
   fromTenant,
   toOperationRecord,
@@ -227,6 +234,8 @@ async function writeTenant(db: Kysely<Database>, params: WriteTenant): Promise<W
     return row === undefined ? { kind: "outdated" } : { kind: "written", tenant: toTenant(row) };
   } catch (error) {
     if (violatedConstraint(error) === "tenants_name_key") return { kind: "name_taken" };
+    // Two tenants that swap their names wait for each other; PostgreSQL lets one of them try again.
+    if (errorCode(error) === DEADLOCK_DETECTED) return { kind: "outdated" };
     throw error;
   }
 }

@@ -174,9 +174,15 @@ async function commitAll(
 
 /** JSON as PostgreSQL takes it: what workers report may hold NUL or half a surrogate pair, and would never commit. */
 function toJsonb(value: unknown): string {
-  return JSON.stringify(value, (_key, own: unknown) =>
-    typeof own === "string" ? own.replace(/[\0\p{Surrogate}]/gu, "\ufffd") : own,
-  );
+  return JSON.stringify(value, (_key, own: unknown) => {
+    if (typeof own === "string") return storable(own);
+    if (typeof own !== "object" || own === null || Array.isArray(own) || own instanceof Date) return own;
+    return Object.fromEntries(Object.entries(own).map(([key, member]) => [storable(key), member]));
+  });
+}
+
+function storable(text: string): string {
+  return text.replace(/[\0\p{Surrogate}]/gu, "\ufffd");
 }
 
 function commitRecord(commit: Commit): Record<string, unknown> {
@@ -234,7 +240,8 @@ function commitRecord(commit: Commit): Record<string, unknown> {
 }
 
 /**
- * `held` locks the work rows whose lease token is still ours, in id order; `current` locks those tenants that
+ * `held` locks the work rows whose lease token is still ours, in id order; `admitted` leaves out the commits of a late
+ * holder, which may share the batch with those of the one that came after it; `current` locks those tenants that
  * nobody wrote since the claim. Everything else joins them. Where `held` had to wait for a client's write, the
  * re-check of the locked row sees that write and leaves the tenant out of `current`.
  */
@@ -246,50 +253,53 @@ async function commitBatch(
   const assignments = sql.join(
     RECONCILER_COLUMNS.map((column) => sql`${sql.ref(column)} = r.${sql.ref(column)}`),
   );
-  const result = await sql<{ tenant_id: string; is_current: boolean }>`
+  const result = await sql<{ tenant_id: string; lease_token: number; is_current: boolean }>`
     WITH input AS MATERIALIZED (
       SELECT * FROM jsonb_to_recordset(${input}::jsonb) AS i(
         tenant_id uuid, lease_token bigint, wake_seq bigint, revision bigint, tenant jsonb, generation_raised boolean,
         tombstone_ttl_ms float8, new_operation jsonb, operation_update jsonb, transition jsonb,
         release boolean, due_in_ms float8)
     ), held AS MATERIALIZED (
-      SELECT w.tenant_id FROM tenant_work w JOIN input i ON i.tenant_id = w.tenant_id
-      WHERE w.lease_token = i.lease_token AND w.lease_owner IS NOT NULL
+      SELECT w.tenant_id, w.lease_token
+      FROM tenant_work w JOIN input i ON i.tenant_id = w.tenant_id AND i.lease_token = w.lease_token
+      WHERE w.lease_owner IS NOT NULL
       ORDER BY w.tenant_id FOR UPDATE OF w
+    ), admitted AS MATERIALIZED (
+      SELECT i.* FROM input i JOIN held h ON h.tenant_id = i.tenant_id AND h.lease_token = i.lease_token
     ), current AS MATERIALIZED (
       SELECT t.id, t.name FROM tenants t
-      JOIN held ON held.tenant_id = t.id JOIN input i ON i.tenant_id = t.id
+      JOIN held ON held.tenant_id = t.id JOIN admitted i ON i.tenant_id = t.id
       WHERE t.revision = i.revision
       ORDER BY t.id FOR UPDATE OF t
     ), written AS (
       UPDATE tenants t SET ${assignments}, revision = t.revision + 1, updated_at = now()
-      FROM current c JOIN input i ON i.tenant_id = c.id,
+      FROM current c JOIN admitted i ON i.tenant_id = c.id,
            LATERAL jsonb_populate_record(NULL::tenants, i.tenant) r
       WHERE t.id = c.id AND i.tenant IS NOT NULL AND i.tombstone_ttl_ms IS NULL
     ), recovered AS (
       INSERT INTO generations (tenant_id, generation, intent, compute_provider, desired_config, config_hash, actor)
       SELECT c.id, r.generation, r.intent, r.compute_provider, r.desired_config, r.config_hash, 'reconciler'
-      FROM current c JOIN input i ON i.tenant_id = c.id, LATERAL jsonb_populate_record(NULL::tenants, i.tenant) r
+      FROM current c JOIN admitted i ON i.tenant_id = c.id, LATERAL jsonb_populate_record(NULL::tenants, i.tenant) r
       WHERE i.generation_raised
       ON CONFLICT (tenant_id, generation) DO NOTHING
     ), buried AS (
       INSERT INTO tombstones (tenant_id, name, generation, compute_provider, scopes, expires_at)
       SELECT t.id, t.name, t.generation, t.compute_provider, t.scopes, now() + i.tombstone_ttl_ms * interval '1 millisecond'
-      FROM current c JOIN tenants t ON t.id = c.id JOIN input i ON i.tenant_id = c.id
+      FROM current c JOIN tenants t ON t.id = c.id JOIN admitted i ON i.tenant_id = c.id
       WHERE i.tombstone_ttl_ms IS NOT NULL
       ON CONFLICT (tenant_id) DO UPDATE SET generation = excluded.generation, expires_at = excluded.expires_at
     ), removed AS (
-      DELETE FROM tenants t USING current c JOIN input i ON i.tenant_id = c.id
+      DELETE FROM tenants t USING current c JOIN admitted i ON i.tenant_id = c.id
       WHERE t.id = c.id AND i.tombstone_ttl_ms IS NOT NULL
     ), unqueued AS (
-      DELETE FROM tenant_work w USING current c JOIN input i ON i.tenant_id = c.id
+      DELETE FROM tenant_work w USING current c JOIN admitted i ON i.tenant_id = c.id
       WHERE w.tenant_id = c.id AND i.tombstone_ttl_ms IS NOT NULL
     ), opened AS (
       INSERT INTO operations (id, tenant_id, tenant_name, kind, generation, config_hash, execution_id,
                               workflow_provider, workflow_name, start_before, request)
       SELECT o.id, c.id, c.name, o.kind, o.generation, o.config_hash, o.execution_id,
              o.workflow_provider, o.workflow_name, o.start_before, o.request
-      FROM current c JOIN input i ON i.tenant_id = c.id,
+      FROM current c JOIN admitted i ON i.tenant_id = c.id,
            LATERAL jsonb_populate_record(NULL::operations, i.new_operation) o
       WHERE i.new_operation IS NOT NULL
     ), updated AS (
@@ -306,7 +316,7 @@ async function commitBatch(
         finished_at = CASE WHEN u.outcome IS NULL THEN NULL ELSE now() END,
         -- The payload was kept to be sent again; a closed row needs it no more.
         request = CASE WHEN u.outcome IS NULL THEN o.request ELSE NULL END
-      FROM current c JOIN input i ON i.tenant_id = c.id,
+      FROM current c JOIN admitted i ON i.tenant_id = c.id,
            LATERAL jsonb_to_record(i.operation_update) AS u(
              id uuid, execution_handle text, invoked boolean, stop_phase text, stop_reason text, sub_state text,
              retry_count integer, error jsonb, outcome text)
@@ -314,7 +324,7 @@ async function commitBatch(
     ), moved AS (
       INSERT INTO transitions (tenant_id, tenant_name, from_status, to_status, reason, message, generation, actor, operation_id)
       SELECT c.id, c.name, m.from_status, m.to_status, m.reason, m.message, m.generation, 'reconciler', m.operation_id
-      FROM current c JOIN input i ON i.tenant_id = c.id,
+      FROM current c JOIN admitted i ON i.tenant_id = c.id,
            LATERAL jsonb_populate_record(NULL::transitions, i.transition) m
       WHERE i.transition IS NOT NULL
     ), released AS (
@@ -325,15 +335,15 @@ async function commitBatch(
           WHEN c.id IS NULL OR w.wake_seq <> i.wake_seq THEN now()
           WHEN i.due_in_ms IS NULL THEN NULL
           ELSE now() + i.due_in_ms * interval '1 millisecond' END
-      FROM held JOIN input i ON i.tenant_id = held.tenant_id LEFT JOIN current c ON c.id = held.tenant_id
+      FROM held JOIN admitted i ON i.tenant_id = held.tenant_id LEFT JOIN current c ON c.id = held.tenant_id
       WHERE w.tenant_id = held.tenant_id AND (i.release OR c.id IS NULL) AND
             (i.tombstone_ttl_ms IS NULL OR c.id IS NULL)
     )
-    SELECT held.tenant_id, c.id IS NOT NULL AS is_current
+    SELECT held.tenant_id, held.lease_token, c.id IS NOT NULL AS is_current
     FROM held LEFT JOIN current c ON c.id = held.tenant_id`.execute(db);
-  const found = new Map(result.rows.map((row) => [row.tenant_id, row.is_current]));
-  return commits.map(({ tenantId }) => {
-    const isCurrent = found.get(tenantId);
+  const found = new Map(result.rows.map((row) => [`${row.tenant_id}/${row.lease_token}`, row.is_current]));
+  return commits.map(({ tenantId, leaseToken }) => {
+    const isCurrent = found.get(`${tenantId}/${leaseToken}`);
     if (isCurrent === undefined) return "lost";
     return isCurrent ? "committed" : "outdated";
   });

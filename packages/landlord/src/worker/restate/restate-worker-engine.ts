@@ -116,8 +116,8 @@ export function createRestateWorkerEngine(
       const closing = server;
       server = null;
       closing.close();
-      const deadlineMs = Date.now() + settings.drainTimeoutMs;
-      while (jobsInFlight > 0 && Date.now() < deadlineMs) {
+      const deadlineMs = performance.now() + settings.drainTimeoutMs;
+      while (jobsInFlight > 0 && performance.now() < deadlineMs) {
         await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
       }
       if (jobsInFlight > 0) {

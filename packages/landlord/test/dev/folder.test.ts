@@ -20,6 +20,14 @@ afterEach(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
+/** Kills it, unless it has ended by itself. */
+async function killed(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const gone = new Promise((resolve) => child.once("exit", resolve));
+  child.kill("SIGKILL");
+  await gone;
+}
+
 function hold(): { readonly child: ChildProcess; readonly said: Promise<string> } {
   const child = spawn(process.execPath, ["--conditions=source", "--import", TSX, HOLDER, folder], {
     stdio: ["ignore", "pipe", "inherit"],
@@ -38,23 +46,13 @@ test(
     for (let round = 0; round < 3; round++) {
       const crashed = hold();
       expect(await crashed.said).toBe("held");
-      const ended = new Promise((resolve) => crashed.child.once("exit", resolve));
-      crashed.child.kill("SIGKILL");
-      await ended;
+      await killed(crashed.child);
       const answers = await Promise.all(Array.from({ length: 4 }, () => hold().said));
       expect(answers.filter((answer) => answer === "held")).toHaveLength(1);
       expect(answers.filter((answer) => answer.includes("is in use by another `landlord dev`"))).toHaveLength(
         3,
       );
-      const all = children.splice(0);
-      await Promise.all(
-        all.map((child) => {
-          if (child.exitCode !== null || child.signalCode !== null) return undefined;
-          const gone = new Promise((resolve) => child.once("exit", resolve));
-          child.kill("SIGKILL");
-          return gone;
-        }),
-      );
+      await Promise.all(children.splice(0).map(killed));
     }
   },
 );

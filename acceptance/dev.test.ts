@@ -153,7 +153,7 @@ test(
     );
     const port = Number(new URL(dev.url).port);
     await expect(startDev(join(folder, "other"), { cwd: folder, port })).rejects.toThrow(
-      /cannot listen on 127\.0\.0\.1:\d+/,
+      /Port \d+ of 127\.0\.0\.1 is in use\. Choose another with --port/,
     );
   },
 );

@@ -10,7 +10,7 @@ import { addTenantCommands, example } from "./tenant-commands.ts";
 export type { CliDeps, RunOptions } from "./context.ts";
 
 const EXIT_CODE_HELP = `
-Exit codes: 0 ok, 1 failure, 2 wrong usage or configuration, 3 not found, 4 conflict, 5 server unreachable,
+Exit codes: 0 ok, 1 failure, 2 wrong usage or configuration, also a tenant's, 3 not found, 4 conflict, 5 server unreachable,
 6 wait timed out, 7 tenant failed.
 `;
 
@@ -28,6 +28,7 @@ function assemble(deps: CliDeps): { readonly program: Command; readonly exitCode
       getOutHelpWidth: () => deps.stdout.columns ?? 100,
       getErrHelpWidth: () => deps.stderr.columns ?? 100,
     })
+    .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError("hint: run the command with --help to see how it is used")
     .addHelpText(
       "after",

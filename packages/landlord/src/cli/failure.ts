@@ -19,12 +19,16 @@ export const EXIT_CODES = {
 /** Answered by a proxy in front of a server that is not there, or by one that is starting or stopping. */
 const UNAVAILABLE_STATUSES: readonly number[] = [502, 503, 504];
 
+/** The server understood the request, and what it says is not acceptable. */
+const USAGE_STATUSES: readonly number[] = [400, 413, 415, 422];
+
 export function exitCodeOf(error: unknown): number {
   if (error instanceof UsageError || error instanceof ConfigError) return EXIT_CODES.usage;
   if (error instanceof ConnectionError) return EXIT_CODES.unreachable;
   if (error instanceof WaitTimeoutError) return EXIT_CODES.waitTimeout;
   if (error instanceof TenantFailedError) return EXIT_CODES.tenantFailed;
   if (!(error instanceof LandlordApiError)) return EXIT_CODES.failure;
+  if (USAGE_STATUSES.includes(error.status)) return EXIT_CODES.usage;
   if (error.status === 404) return EXIT_CODES.notFound;
   if (error.status === 409 || error.status === 412) return EXIT_CODES.conflict;
   return UNAVAILABLE_STATUSES.includes(error.status) ? EXIT_CODES.unreachable : EXIT_CODES.failure;
@@ -66,7 +70,9 @@ function hintOf(error: unknown): string | null {
 function apiHint(error: LandlordApiError): string | null {
   switch (error.status) {
     case 400:
-      return "`landlord compute --provider P` shows what a configuration may hold";
+      return error.code === "invalid_compute_config"
+        ? "`landlord compute --provider NAME` shows what a configuration may hold"
+        : "run the command with --help to see how it is used";
     case 401:
     case 403:
       return "put a token that may do this into LANDLORD_API_TOKEN";
@@ -83,6 +89,8 @@ function apiHint(error: LandlordApiError): string | null {
 
 function conflictHint(code: string): string {
   if (code === "tenant_deleting") return "wait until it is gone (`landlord delete … --wait`), then try again";
+  if (code === "tenant_archived") return "`landlord delete … --wait`, then `landlord create …`";
+  if (code === "name_taken") return "`landlord list --include-deleted` shows archived tenants too";
   if (code === "immutable_field") return "create a new tenant instead, and delete this one";
   return "look at it with `landlord get`; change an existing tenant with `landlord set`";
 }

@@ -18,7 +18,9 @@ export function startProgress(output: Output, live: boolean, first: Tenant): Pro
 }
 
 function stateOf(tenant: Tenant): string {
-  const subState = tenant.workflow_sub_state ? ` (${tenant.workflow_sub_state})` : "";
+  // A sub-state that says "ended" belongs to the operation before, until the next one has begun.
+  const hasEnded = tenant.workflow_sub_state === "succeeded" || tenant.workflow_sub_state === "failed";
+  const subState = tenant.workflow_sub_state && !hasEnded ? ` (${tenant.workflow_sub_state})` : "";
   const message = tenant.workflow_error_message || tenant.status_message;
   return printable(`${tenant.name} ${tenant.status}${subState}${message ? `: ${message}` : ""}`);
 }

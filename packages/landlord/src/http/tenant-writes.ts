@@ -200,6 +200,13 @@ async function change(
 
 function applyUpdate(tenant: Tenant, body: UpdateTenantBody, dependencies: HttpDependencies): Change | null {
   if (tenant.intent === "deleted") throw deleting(tenant);
+  if (tenant.intent === "archived" && body.compute_config !== undefined) {
+    throw new HttpError(
+      409,
+      "tenant_archived",
+      `Tenant "${tenant.name}" is archived and has no compute to change. Restoring is not available yet: delete it, and create it again.`,
+    );
+  }
   const written =
     body.compute_config === undefined ? tenant.desiredConfig : asJsonObject(body.compute_config);
   const provider = resolveProvider(
@@ -224,13 +231,6 @@ function applyUpdate(tenant: Tenant, body: UpdateTenantBody, dependencies: HttpD
   // The same config again is how a user says "try again" to a tenant that rejected it.
   const retried = body.compute_config !== undefined && tenant.status === "failed";
   if (desired.configHash !== tenant.configHash || retried) {
-    if (tenant.intent === "archived") {
-      throw new HttpError(
-        409,
-        "tenant_archived",
-        "An archived tenant has no compute to change; restore it first.",
-      );
-    }
     const next = raised(
       { ...tenant, ...described },
       { desiredConfig: desired.config, configHash: desired.configHash },

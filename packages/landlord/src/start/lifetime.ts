@@ -12,6 +12,7 @@ const INTERRUPTED_EXIT_CODE = 130;
 /** Longer than any orderly phase of a server or worker takes by its own limits. */
 const PHASE_LIMIT_MS = 40_000;
 const EXIT_GRACE_MS = 2_000;
+const SAME_SIGNAL_MS = 500;
 
 export interface StopPhase {
   readonly name: string;
@@ -30,12 +31,15 @@ export function untilAskedToStop(logger: Logger): {
 } {
   const controller = new AbortController();
   const asked = new Promise<string>((resolve) => {
+    let askedAtMs = 0;
     const ask = (reason: string) => (): void => {
       if (controller.signal.aborted) {
-        if (reason === "parent") return;
+        // One Ctrl-C or group kill may arrive twice, by the group and by a launcher that passes it on.
+        if (reason === "parent" || performance.now() - askedAtMs < SAME_SIGNAL_MS) return;
         logger.warn({ reason }, "second signal: exiting at once");
         process.exit(INTERRUPTED_EXIT_CODE);
       }
+      askedAtMs = performance.now();
       logger.info({ reason }, "stopping");
       controller.abort();
       resolve(reason);

@@ -209,7 +209,12 @@ async function repeatUntilDone(
         break;
     }
     if (unhealthyMs >= deadlineMs) {
-      const error = { code: deadlineCode, message: outcome.message };
+      const waited = `${Math.round(deadlineMs / 1_000)} s`;
+      const message =
+        stepName === "apply"
+          ? `Compute did not become healthy within ${waited}: ${outcome.message}`
+          : `Compute did not go away within ${waited}: ${outcome.message}`;
+      const error = { code: deadlineCode, message };
       return resultOf(request, { outcome: "gave_up", scope, error });
     }
     if (round === 1) {

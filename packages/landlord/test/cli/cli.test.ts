@@ -312,12 +312,12 @@ describe("writing", () => {
 
 describe("failures", () => {
   it.each([
-    [400, "invalid", 1],
+    [400, "invalid", 2],
     [401, "unauthenticated", 1],
     [404, "not_found", 3],
     [409, "tenant_deleting", 4],
     [412, "version_mismatch", 4],
-    [422, "idempotency_key_reused", 1],
+    [422, "idempotency_key_reused", 2],
     [500, "internal", 1],
     [503, "unavailable", 5],
   ])("answers %i with an error, its details, a hint and the exit code", async (status, code, exitCode) => {

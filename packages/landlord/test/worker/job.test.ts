@@ -179,7 +179,7 @@ describe("the health deadline", () => {
     const begunMs = host.nowMs;
     expect(await run(host, request)).toMatchObject({
       outcome: "gave_up",
-      error: { code: "health_deadline", message: "503 from /" },
+      error: { code: "health_deadline", message: "Compute did not become healthy within 2 s: 503 from /" },
     });
     const tookMs = host.nowMs - begunMs;
     expect(tookMs).toBeGreaterThanOrEqual(2_000);
@@ -268,7 +268,7 @@ describe("delete", () => {
     );
     expect(await run(stuck, removal)).toMatchObject({
       outcome: "gave_up",
-      error: { code: "still_present", message: "still stopping" },
+      error: { code: "still_present", message: "Compute did not go away within 60 s: still stopping" },
     });
   });
 

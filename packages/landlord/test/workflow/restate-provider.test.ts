@@ -140,7 +140,7 @@ describe("status", () => {
   });
 
   test("of a retried job has the count, the next time and the last error, without a stack", async () => {
-    const { provider } = await setUp(
+    const { provider, worker } = await setUp(
       scriptedCompute(() => Promise.reject(transient("the daemon does not answer"))),
     );
     const execution = await invoke(provider);
@@ -152,6 +152,10 @@ describe("status", () => {
     );
     expect(status.state).toBe("running");
     expect(status.error?.message).toBe("the daemon does not answer");
+    // An attempt that failed is not in flight any more: a worker that stops would wait for it.
+    await eventually(() => worker.status().jobsInFlight === 0, {
+      what: "between attempts nothing is in flight",
+    });
     expect(status.nextRetryAt).toBeInstanceOf(Date);
     await provider.stop({
       execution: { ...execution, workflowName: WORKFLOW_NAME },

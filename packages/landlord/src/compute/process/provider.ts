@@ -383,7 +383,10 @@ async function exitMessage(files: TenantFiles, state: LaunchState | null): Promi
   const known = state ?? (await readState(files));
   const tail = await lastLines(files.logFile, ERROR_LOG_LINES);
   const what = `The process (pid ${known?.identity.pid ?? "unknown"}) ended by itself.`;
-  return tail === "" ? `${what} It wrote no output.` : `${what} Its last output:\n${tail}\n`;
+  // One line, for tables and logs; the whole output is in the tenant's log.
+  return tail === ""
+    ? `${what} It wrote no output.`
+    : `${what} Its last output: ${tail.split("\n").join(" | ")} `;
 }
 
 function parseConfig(spec: ComputeSpec): ProcessConfig {

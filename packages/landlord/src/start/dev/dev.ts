@@ -8,7 +8,8 @@ import type { RunOptions } from "../../cli/context.ts";
 import type { LoadedConfig } from "../../config/load.ts";
 import { computeBlocks, type Config } from "../../config/schema.ts";
 import { environment, variableOf } from "../../config/environment.ts";
-import { messageOf } from "../../domain/errors.ts";
+import { LandlordError, messageOf } from "../../domain/errors.ts";
+import { isPortFree, waitUntil } from "../../os/supervised.ts";
 import { startEmbeddedPostgres, type EmbeddedPostgres } from "../../store/embedded/embedded-postgres.ts";
 import {
   startEmbeddedRestate,
@@ -22,6 +23,8 @@ import { choosePorts, openDevFolder, type DevFolder } from "./folder.ts";
 import { keepServing, type Part } from "./part.ts";
 import { requestIdentity } from "./request-identity.ts";
 import { createAnnouncer, type Announcer } from "./announcer.ts";
+
+const PORT_TIMEOUT_MS = 3_000;
 
 /** Variables of the user's that a child may need; everything else stays out. */
 const PASSED_ON = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "NODE_OPTIONS", "NODE_EXTRA_CA_CERTS"];
@@ -71,6 +74,13 @@ async function startParts(
 ): Promise<{ readonly apiUrl: string }> {
   const { config } = loaded;
   const ports = await choosePorts(folder, config.http.port);
+  // A server whose supervisor was killed needs a moment to notice and to end.
+  if (!(await waitUntil(() => isPortFree(ports.api), PORT_TIMEOUT_MS))) {
+    throw new LandlordError(
+      "port_in_use",
+      `Port ${ports.api} of 127.0.0.1 is in use. Choose another with --port, or 0 for a free one.`,
+    );
+  }
   const identity = await requestIdentity(folder.file("request-identity.pem"));
   const [database, engine] = await Promise.all([
     startDatabase(config, folder, announcer, stops),

@@ -55,10 +55,17 @@ export function createRestateServices(
     handlers: {
       run: async (ctx: restate.WorkflowContext, input: unknown): Promise<JobResult> => {
         inFlight.enter();
+        // An attempt that fails or suspends never comes back here: the engine begins another. The signal tells.
+        let hasLeft = false;
+        const leave = (): void => {
+          if (!hasLeft) inFlight.leave();
+          hasLeft = true;
+        };
+        ctx.request().attemptCompletedSignal.addEventListener("abort", leave, { once: true });
         try {
           return await runTenantJob(ctx, input, context);
         } finally {
-          inFlight.leave();
+          leave();
         }
       },
     },

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -297,6 +297,20 @@ describe("shared resources", () => {
       code: "no_free_port",
       retryable: true,
     });
+  });
+
+  it("launches again what lives without the record of its launch, instead of calling it unhealthy for ever", async () => {
+    const dir = newDataDir();
+    const provider = await newProvider({}, dir);
+    const spec = newSpec({ command: sleeper });
+    const first = await applied(provider, spec);
+    // What a worker does that was stopped before it tidied up, and went on after another one had launched.
+    const runDir = join(dir, "instances", instanceId, spec.tenantId, "run");
+    await rm(join(runDir, `launch-${first.resourceIds["launch"]}.json`));
+    const second = await applied(provider, spec);
+    expect(pidOf(second)).not.toBe(pidOf(first));
+    expect(processesOf(spec.tenantId)).toHaveLength(1);
+    await untilHealthy(provider, spec);
   });
 
   it("sets the limits where cgroups are available, and removes the groups", async () => {

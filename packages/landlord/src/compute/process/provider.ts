@@ -152,7 +152,7 @@ export class ProcessComputeProvider implements ComputeProvider {
         await cutLog(files.logFile, this.#options.logLimitBytes);
         return { kind: "applied", observation: await this.#look(files, state, signal) };
       }
-      if (isCurrent) exited = true;
+      if (state !== null && isCurrent && !isAlive(state.identity)) exited = true;
       if (state !== null) await this.#stop(files, state, signal);
       const launched = await this.#launch(files, spec, config, exited);
       if (launched !== null) return launched;

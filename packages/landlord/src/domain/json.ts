@@ -34,6 +34,11 @@ export function configHash(config: JsonObject): string {
   return createHash("sha256").update(canonicalJson(config)).digest("hex");
 }
 
+/** A key as one segment of a JSON pointer, its slash included (RFC 6901, section 3). */
+export function pointerSegment(key: string): string {
+  return `/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`;
+}
+
 /** JSON merge patch (RFC 7396): null removes a member, objects merge, anything else replaces. */
 export function mergePatch(target: Json | undefined, patch: Json): Json {
   if (!isJsonObject(patch)) return patch;

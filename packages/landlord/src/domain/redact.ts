@@ -1,4 +1,4 @@
-import { isJsonObject } from "./json.ts";
+import { isJsonObject, pointerSegment } from "./json.ts";
 
 /** What stands in the place of a secret wherever values are shown. */
 export const REDACTED = "[redacted]";
@@ -109,14 +109,10 @@ export function restoreRedacted(
   if (!isJsonObject(value)) return { value, unknown: [] };
   const from: Readonly<Record<string, unknown>> = isJsonObject(stored) ? stored : {};
   const members = Object.entries(value).map(
-    ([key, own]) => [key, restoreRedacted(own, from[key], `${pointer}/${escapePointer(key)}`)] as const,
+    ([key, own]) => [key, restoreRedacted(own, from[key], `${pointer}${pointerSegment(key)}`)] as const,
   );
   return {
     value: Object.fromEntries(members.map(([key, member]) => [key, member.value])),
     unknown: members.flatMap(([, member]) => member.unknown),
   };
-}
-
-function escapePointer(key: string): string {
-  return key.replaceAll("~", "~0").replaceAll("/", "~1");
 }

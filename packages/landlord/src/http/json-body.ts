@@ -1,4 +1,5 @@
 /** Bodies: parsed, and refused when they hold what JSON may say and PostgreSQL cannot keep. */
+import { pointerSegment } from "../domain/json.ts";
 import type { App } from "./app.ts";
 import { HttpError } from "./problem.ts";
 
@@ -46,7 +47,7 @@ function unstorable(body: unknown): readonly string[] {
       }
       for (const [key, own] of Object.entries(value)) {
         if (NOT_TEXT.test(key)) found(pointer, "must have keys without NUL and lone surrogates");
-        else open.push({ value: own, pointer: `${pointer}/${escapePointer(key)}`, depth: depth + 1 });
+        else open.push({ value: own, pointer: `${pointer}${pointerSegment(key)}`, depth: depth + 1 });
       }
     }
   }
@@ -56,9 +57,4 @@ function unstorable(body: unknown): readonly string[] {
 /** The first segment: the whole pointer to a value that is too deep helps nobody. */
 function topOf(pointer: string): string {
   return /^\/[^/]*/.exec(pointer)?.[0] ?? "";
-}
-
-/** RFC 6901, section 3. */
-function escapePointer(key: string): string {
-  return key.replaceAll("~", "~0").replaceAll("/", "~1");
 }

@@ -3,8 +3,8 @@
  * when somebody wrote in between, it is computed again from what is there now. Nothing here talks to an engine: a
  * write only stages work.
  */
-import { createHash, randomUUID } from "node:crypto";
-import { canonicalJson, mergePatch, type Json, type JsonObject } from "../domain/json.ts";
+import { randomUUID } from "node:crypto";
+import { canonicalJson, configHash, mergePatch, type Json, type JsonObject } from "../domain/json.ts";
 import { deriveConditions } from "../domain/conditions.ts";
 import { isSettled, statusAfterWrite } from "../domain/status.ts";
 import type { Intent, Tenant } from "../domain/tenant.ts";
@@ -42,9 +42,7 @@ export async function createTenant(
   dependencies: HttpDependencies,
 ): Promise<{ readonly tenant: Tenant; readonly replayed: boolean }> {
   const { store, catalog } = dependencies;
-  const requestHash = createHash("sha256")
-    .update(canonicalJson(body as unknown as Json))
-    .digest("hex");
+  const requestHash = configHash(body as unknown as JsonObject);
   if (idempotencyKey !== undefined) {
     const replay = await replayed(idempotencyKey, requestHash, dependencies);
     if (replay !== null) return { tenant: replay, replayed: true };

@@ -1,6 +1,6 @@
 /** Compute that exists in memory only, with the fences of the real ones: for unit tests, simulation and benchmarks. */
 import { setTimeout as delay } from "node:timers/promises";
-import { canonicalJson, type JsonObject } from "../../domain/json.ts";
+import { canonicalJson, type JsonObject, pointerSegment } from "../../domain/json.ts";
 import {
   type ApplyResult,
   ComputeError,
@@ -188,7 +188,7 @@ function changedKeys(before: JsonObject, after: JsonObject): readonly string[] {
   const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])].sort();
   return keys
     .filter((key) => canonicalJson([before[key] ?? null]) !== canonicalJson([after[key] ?? null]))
-    .map((key) => `/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`);
+    .map(pointerSegment);
 }
 
 /** A mock provider; whatever is left out is real, and the world is its own. */

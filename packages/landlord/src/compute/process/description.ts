@@ -1,7 +1,7 @@
 /** What a tenant may say about its process, and what the operator may: schema, defaults and validation. No I/O. */
 import { z } from "zod";
 import type { ComputeDescription, ConfigProblem } from "../provider.ts";
-import { type JsonObject, withDefaults } from "../../domain/json.ts";
+import { type JsonObject, withDefaults, pointerSegment } from "../../domain/json.ts";
 
 export const PROCESS_PROVIDER_NAME = "process";
 
@@ -190,7 +190,7 @@ export function stopGraceMs(config: ProcessConfig): number {
 }
 
 function pointerOf(path: readonly PropertyKey[]): string {
-  return path.map((key) => `/${String(key).replaceAll("~", "~0").replaceAll("/", "~1")}`).join("");
+  return path.map((key) => pointerSegment(String(key))).join("");
 }
 
 function schemaProblems(error: z.ZodError): ConfigProblem[] {

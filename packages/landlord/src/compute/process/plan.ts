@@ -1,11 +1,17 @@
-import { canonicalJson, isJsonObject, type Json, type JsonObject } from "../../domain/json.ts";
+import {
+  canonicalJson,
+  isJsonObject,
+  type Json,
+  type JsonObject,
+  pointerSegment,
+} from "../../domain/json.ts";
 import type { ComputeSpec, Observation, PlannedChange } from "../provider.ts";
 
 /** Pointers (RFC 6901) to everything that differs; arrays are compared as one value. In key order. */
 export function changedFields(before: JsonObject, after: JsonObject, prefix = ""): readonly string[] {
   const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])].sort();
   return keys.flatMap((key) => {
-    const pointer = `${prefix}/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`;
+    const pointer = `${prefix}${pointerSegment(key)}`;
     const old: Json | undefined = before[key];
     const wanted: Json | undefined = after[key];
     if (isJsonObject(old) && isJsonObject(wanted)) return changedFields(old, wanted, pointer);

@@ -73,6 +73,8 @@ export interface EffectOptions {
   readonly idempotencyKey: string;
   /** Aborted when the execution was cancelled: stop as soon as it is safe. */
   readonly signal: AbortSignal;
+  /** For people: what a slow effect is at, such as how far an image was pulled. Never waited for. */
+  readonly onProgress?: (message: string) => void;
 }
 
 /**
@@ -129,6 +131,8 @@ export interface ComputeDescription {
 export interface ComputeContext {
   /** Where the provider may keep files, when its own configuration names no place. */
   readonly dataDir: string;
+  /** The worker's environment, for the variables that a vendor's tools have in common, such as DOCKER_HOST. */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
 }
 
 /**

@@ -1,28 +1,52 @@
 /** Counts tenants' processes by asking the kernel, never Landlord. */
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+
+/** A live set of processes: the leader of its session, and whose it is by its environment and its folder. */
+export interface LivingTenant {
+  readonly pid: number;
+  readonly tenantId: string;
+  readonly instanceId: string | null;
+  readonly generation: number;
+}
+
+/** Every set of processes on this machine that was started for some tenant. */
+export function livingTenants(): readonly LivingTenant[] {
+  const found: LivingTenant[] = [];
+  for (const entry of readdirSync("/proc")) {
+    if (!/^\d+$/.test(entry)) continue;
+    try {
+      const environment = readFileSync(`/proc/${entry}/environ`, "latin1");
+      const valueOf = (name: string): string | undefined =>
+        new RegExp(`(?:^|\0)${name}=([^\0]*)`).exec(environment)?.[1];
+      const tenantId = valueOf("LANDLORD_TENANT_ID");
+      if (tenantId === undefined) continue;
+      const stat = readFileSync(`/proc/${entry}/stat`, "latin1");
+      const [state, , , session] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+      if (state === "Z" || state === "X" || session !== entry) continue;
+      const instanceId = /\/instances\/([^/]+)\//.exec(readlinkSync(`/proc/${entry}/cwd`))?.[1] ?? null;
+      found.push({
+        pid: Number(entry),
+        tenantId,
+        instanceId,
+        generation: Number(valueOf("LANDLORD_GENERATION")),
+      });
+    } catch {
+      // It ended while we looked.
+    }
+  }
+  return found;
+}
 
 export interface Census {
   /** Leaders of live sessions by tenant id: one for each set of serving processes. */
   readonly leaders: ReadonlyMap<string, readonly number[]>;
 }
 
-/** Every live process that was started for a tenant of one of these ids. */
+/** Every set of processes that was started for a tenant of one of these ids. */
 export function takeCensus(tenantIds: ReadonlySet<string>): Census {
   const leaders = new Map<string, number[]>();
-  for (const entry of readdirSync("/proc")) {
-    if (!/^\d+$/.test(entry)) continue;
-    try {
-      const environment = readFileSync(`/proc/${entry}/environ`, "latin1");
-      const tenantId = /(?:^|\0)LANDLORD_TENANT_ID=([^\0]*)/.exec(environment)?.[1];
-      if (tenantId === undefined || !tenantIds.has(tenantId)) continue;
-      const stat = readFileSync(`/proc/${entry}/stat`, "latin1");
-      const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-      const [state, , , session] = fields;
-      if (state === "Z" || state === "X" || session !== entry) continue;
-      leaders.set(tenantId, [...(leaders.get(tenantId) ?? []), Number(entry)]);
-    } catch {
-      // It ended while we looked.
-    }
+  for (const { pid, tenantId } of livingTenants()) {
+    if (tenantIds.has(tenantId)) leaders.set(tenantId, [...(leaders.get(tenantId) ?? []), pid]);
   }
   return { leaders };
 }

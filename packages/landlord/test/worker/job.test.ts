@@ -53,7 +53,7 @@ describe("create and update", () => {
       generation: 1,
       config_hash: "hash-1",
       observed_config: requestWith().desired_config,
-      observed_resource_ids: { mock: `${requestWith().tenant_id}-1` },
+      observed_resource_ids: { mock: `${requestWith().metadata.instance_id}/${requestWith().tenant_id}-1` },
       endpoints: [],
       health: "healthy",
       scope: "mock:memory",

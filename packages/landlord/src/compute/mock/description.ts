@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { jsonObject } from "../../contract/job.ts";
 import type { JsonObject } from "../../domain/json.ts";
-import type { ComputeDescription } from "../provider.ts";
+import type { ComputeDescription, ConfigProblem } from "../provider.ts";
 
 export const MOCK_PROVIDER_NAME = "mock";
 
@@ -62,13 +62,15 @@ export function describeMock(engineConfig: JsonObject): ComputeDescription {
     }) as unknown as JsonObject,
     configDefaults: engineSchema.parse(engineConfig).defaults ?? null,
     immutableKeys: [],
-    validateConfig: (config) => {
-      const parsed = tenantSchema.safeParse(config);
-      if (parsed.success) return [];
-      return parsed.error.issues.map(({ path, message }) => ({
-        pointer: path.map((key) => `/${String(key)}`).join(""),
-        message,
-      }));
-    },
+    validateConfig: validateMockConfig,
   };
+}
+
+export function validateMockConfig(config: JsonObject): readonly ConfigProblem[] {
+  const parsed = tenantSchema.safeParse(config);
+  if (parsed.success) return [];
+  return parsed.error.issues.map(({ path, message }) => ({
+    pointer: path.map((key) => `/${String(key)}`).join(""),
+    message,
+  }));
 }

@@ -19,6 +19,7 @@ import {
   type MockEngineConfig,
   mockEngineConfigSchema,
   resolveMockConfig,
+  validateMockConfig,
 } from "./description.ts";
 import { type MockTenant, MockWorld, sharedMockWorld } from "./world.ts";
 
@@ -102,7 +103,7 @@ export class MockComputeProvider implements ComputeProvider {
       tenantId,
       generation: compute.generation,
       scope: SCOPE,
-      resourceIds: { mock: `${tenantId}-${compute.generation}` },
+      resourceIds: { mock: `${instanceId}/${tenantId}-${compute.generation}` },
     }));
   }
 
@@ -155,12 +156,21 @@ export class MockComputeProvider implements ComputeProvider {
       health: isHealthy ? "healthy" : "starting",
       message: isHealthy ? null : "The mock is not healthy yet.",
       config: compute.config,
-      resourceIds: { mock: `${ref.tenantId}-${compute.generation}` },
+      resourceIds: { mock: `${ref.instanceId}/${ref.tenantId}-${compute.generation}` },
     };
   }
 
   #maybeFail(config: JsonObject): void {
     const { failApply, failureRate } = this.#options.config;
+    if (validateMockConfig(config).length > 0) {
+      throw new ComputeError(
+        "invalid_config",
+        "`fail` of compute_config is neither retryable nor terminal.",
+        {
+          retryable: false,
+        },
+      );
+    }
     const wanted = config["fail"] ?? (failApply === "none" ? undefined : failApply);
     if (wanted === "retryable" || wanted === "terminal") throw failure(wanted);
     if (this.#options.random() < failureRate) throw failure("retryable");

@@ -70,6 +70,8 @@ export interface ProcessProviderOptions {
   readonly portMax: number;
   /** 0 ≤ x < 1; where the search for a free port begins. */
   readonly random: () => number;
+  /** Every effect on the machine passes through this: the conformance kit lets the worker die there. */
+  readonly effect?: <T>(name: string, perform: () => Promise<T>) => Promise<T>;
 }
 
 export class ProcessComputeProvider implements ComputeProvider {
@@ -187,7 +189,12 @@ export class ProcessComputeProvider implements ComputeProvider {
     // Refuses an id that would leave the folder.
     tenantFiles(this.#options.dataDir, { instanceId, tenantId: "00000000-0000-0000-0000-000000000000" });
     const owned: OwnedResource[] = [];
-    for (const tenantId of (await readdir(folder).catch(() => [])).slice(0, LIST_LIMIT)) {
+    // No folder yet is no tenant yet; any other failure must not look like an empty host.
+    const entries = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") return [];
+      throw error;
+    });
+    for (const tenantId of entries.slice(0, LIST_LIMIT)) {
       if (signal.aborted) throw aborted();
       if (!isTenantId(tenantId)) continue;
       const state = await readState(tenantFiles(this.#options.dataDir, { instanceId, tenantId }));
@@ -276,7 +283,7 @@ export class ProcessComputeProvider implements ComputeProvider {
     target: { readonly generation: number; readonly configHash?: string },
     launchId: string = randomUUID(),
   ): Promise<LauncherAnswer> {
-    return runLauncher({
+    const call = {
       mode,
       files,
       generation: target.generation,
@@ -284,14 +291,20 @@ export class ProcessComputeProvider implements ComputeProvider {
       launchId,
       cgroupParents: cgroupParents(this.#options.cgroups, files.owner),
       trash: join(trashDir(this.#options.dataDir), launchId),
-    });
+    };
+    return this.#effect(mode, () => runLauncher(call));
+  }
+
+  #effect<T>(name: string, perform: () => Promise<T>): Promise<T> {
+    return this.#options.effect === undefined ? perform() : this.#options.effect(name, perform);
   }
 
   async #stop(files: TenantFiles, state: LaunchState, signal: AbortSignal): Promise<void> {
     const parents = cgroupParents(this.#options.cgroups, files.owner);
     const record = await readLaunchRecord(files, state.launchId);
     const config = processConfigSchema.safeParse(record?.config);
-    await stopLaunch(state, { parents, graceMs: config.success ? stopGraceMs(config.data) : 0, signal });
+    const graceMs = config.success ? stopGraceMs(config.data) : 0;
+    await this.#effect("stop", () => stopLaunch(state, { parents, graceMs, signal }));
   }
 
   /** Null when another worker was in between and the caller has to look again. */
@@ -302,13 +315,15 @@ export class ProcessComputeProvider implements ComputeProvider {
     exited: boolean,
   ): Promise<ApplyResult | null> {
     const exitText = exited ? await exitMessage(files, null) : "";
-    const ports = await allocatePorts(this.#pool, files, portNames(config), async () => {
-      const now = await readState(files);
-      return now !== null && isAlive(now.identity);
-    });
+    const ports = await this.#effect("ports", () =>
+      allocatePorts(this.#pool, files, portNames(config), async () => {
+        const now = await readState(files);
+        return now !== null && isAlive(now.identity);
+      }),
+    );
     const launchId = randomUUID();
     const { cgroups } = this.#options;
-    await prepareCgroups(cgroups, files.owner, launchId, config);
+    await this.#effect("cgroups", () => prepareCgroups(cgroups, files.owner, launchId, config));
     const cwd = config.cwd ?? files.workDir;
     const env = workloadEnv(spec, config, { cwd, ports });
     const record: LaunchRecord = {
@@ -318,7 +333,8 @@ export class ProcessComputeProvider implements ComputeProvider {
       cwd,
       ports: [...ports],
     };
-    await writeLaunch(files, launchId, { script: launchScript(config.command, { cwd, env }), record });
+    const script = launchScript(config.command, { cwd, env });
+    await this.#effect("write-launch", () => writeLaunch(files, launchId, { script, record }));
     await cutLog(files.logFile, this.#options.logLimitBytes);
     const answer = await this.#launcher("launch", files, spec, launchId);
     if (answer.kind !== "launched") {
@@ -341,7 +357,7 @@ export class ProcessComputeProvider implements ComputeProvider {
         },
       );
     }
-    await removeOtherLaunches(files, launchId);
+    await this.#effect("tidy", () => removeOtherLaunches(files, launchId));
     await removeCgroups(cgroupParents(cgroups, files.owner), launchId);
     if (exited)
       throw new ComputeError("workload_exited", `${exitText} It was started again.`, { retryable: true });
@@ -358,7 +374,7 @@ export class ProcessComputeProvider implements ComputeProvider {
     if (answer.kind === "alive") return false;
     const moved = join(trashDir(this.#options.dataDir), id);
     if (answer.kind === "done" && (await stat(moved).catch(() => null)) !== null) {
-      await releasePorts(this.#pool, files, await portsIn(moved));
+      await this.#effect("release-ports", async () => releasePorts(this.#pool, files, await portsIn(moved)));
       await rm(moved, { recursive: true, force: true });
     }
     if (answer.kind === "done") await removeCgroups(cgroupParents(this.#options.cgroups, files.owner), null);

@@ -1,0 +1,24 @@
+/**
+ * `landlord/testing`: the conformance kits, for authors of providers. A kit is a list of behaviours; a harness brings a
+ * provider and a backend to try them on. See docs/write-a-provider.md.
+ */
+export {
+  conformanceCases,
+  conformanceTable,
+  runConformance,
+  type Behaviour,
+  type ConformanceCase,
+  type ConformanceHarness,
+  type ConformanceResult,
+  type ConformanceSubject,
+  type Gaps,
+} from "./behaviour.ts";
+export { CallLostError, Faults, type FaultPlan } from "./faults.ts";
+export {
+  startFaultProxy,
+  type FaultProxy,
+  type FaultProxyOptions,
+  type ProxiedRequest,
+} from "./fault-proxy.ts";
+export type { ComputeHarness } from "./compute/harness.ts";
+export { computeBehaviours } from "./compute/kit.ts";

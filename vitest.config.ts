@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config";
 /** Folders whose tests need neither the shared PostgreSQL nor the shared Restate; all others get them. */
 const unit = [
   "packages/client/test/**/*.test.ts",
-  "packages/landlord/test/{cli,compute,config,conformance,contract,dev,domain,embedded,testing,tidy}/**/*.test.ts",
+  "packages/landlord/test/{cli,compute,config,contract,dev,domain,embedded,testing,tidy}/**/*.test.ts",
   "scripts/**/*.test.ts",
 ];
 

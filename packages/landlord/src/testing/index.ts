@@ -22,3 +22,11 @@ export {
 } from "./fault-proxy.ts";
 export type { ComputeHarness } from "./compute/harness.ts";
 export { computeBehaviours } from "./compute/kit.ts";
+export type { WorkerUnderTest, WorkflowHarness } from "./workflow/harness.ts";
+export { workflowBehaviours } from "./workflow/kit.ts";
+export {
+  healthyObservation,
+  scriptedCompute,
+  transient,
+  type ScriptedCompute,
+} from "./workflow/scripted-compute.ts";

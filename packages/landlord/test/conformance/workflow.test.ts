@@ -1,0 +1,8 @@
+/** The engine in memory, and a real Restate server. */
+import { conformanceCases, workflowBehaviours } from "../../src/testing/index.ts";
+import { mockWorkflow } from "./harnesses/mock-workflow.ts";
+import { restateWorkflow } from "./harnesses/restate-workflow.ts";
+import { conformanceTests } from "./kit.ts";
+
+conformanceTests("workflow", conformanceCases(workflowBehaviours, mockWorkflow));
+conformanceTests("workflow", conformanceCases(workflowBehaviours, restateWorkflow));

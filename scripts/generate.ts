@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import openapiTS, { astToString, type OpenAPI3 } from "openapi-typescript";
 import { renderConfigurationReference } from "../packages/landlord/src/config/reference.ts";
-import { builtInCompute, computeSchemas } from "../packages/landlord/src/start/compute-registry.ts";
+import { computeRegistry, computeSchemas } from "../packages/landlord/src/start/compute-registry.ts";
 import { openApiDocument } from "./openapi-document.ts";
 import { ROOT } from "./source-files.ts";
 
@@ -18,7 +18,7 @@ export interface GeneratedFile {
 export async function generateFiles(): Promise<readonly GeneratedFile[]> {
   const document = await openApiDocument();
   const schema = astToString(await openapiTS(document as unknown as OpenAPI3, { alphabetize: true }));
-  const reference = renderConfigurationReference({ computeSchemas: computeSchemas(builtInCompute()) });
+  const reference = renderConfigurationReference({ computeSchemas: computeSchemas(computeRegistry()) });
   return [
     { path: "openapi/openapi.json", text: `${JSON.stringify(document, null, 2)}\n` },
     { path: "packages/client/src/schema.ts", text: `// ${NOTICE}\n\n${schema}` },

@@ -5,6 +5,10 @@ import type { SourceFile } from "./source-files.ts";
 
 const ENTRIES: readonly string[] = [
   "packages/landlord/src/start/main.ts",
+  // What packages of providers import.
+  "packages/landlord/src/plugin/compute.ts",
+  "packages/landlord/src/plugin/workflow.ts",
+  "packages/landlord/src/plugin/testing.ts",
   "packages/client/src/index.ts",
   "scripts/generate.ts",
 ];

@@ -18,6 +18,7 @@ const COMMANDS = {
   generate: ["scripts/generate.ts"],
   build: ["scripts/build.ts"],
   test: ["node_modules/vitest/vitest.mjs", "run"],
+  conformance: ["node_modules/vitest/vitest.mjs", "run", "conformance"],
   format: ["node_modules/prettier/bin/prettier.cjs", "--write", "."],
 };
 

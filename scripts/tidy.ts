@@ -9,7 +9,7 @@ export const FUNCTION_LIMIT_LINES = 80;
 const FILE_LIMIT_BYTES = 1024 * 1024;
 
 const KEBAB_CASE = /^[a-z0-9]+(-[a-z0-9]+)*(\.[a-z0-9]+)*$/;
-const PACKAGE_ENTRY = /^packages\/[a-z-]+\/src\/index\.ts$/;
+const PACKAGE_ENTRY = /^packages\/[a-z-]+\/src\/(?:index|plugin\/[a-z]+)\.ts$/;
 const UNFINISHED = /\b(TODO|FIXME|XXX|HACK)\b/;
 const MACHINE_PATH = /(^|[^\w./-])\/(work|home|Users|root)\/[\w.-]+/;
 const TEXT =

@@ -9,6 +9,18 @@ export interface RunOptions {
   readonly flags: readonly FlagSetting[];
 }
 
+/** Where a configuration comes from, as far as it names packages. */
+export interface SchemaSources extends RunOptions {
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly cwd?: string;
+}
+
+/** The blocks of compute providers and of workflow engines, by name. */
+export interface ConfigSchemas {
+  readonly computeSchemas: Readonly<Record<string, z.ZodType>>;
+  readonly workflowSchemas: Readonly<Record<string, z.ZodType>>;
+}
+
 /** What the composition root gives to the command line. */
 export interface CliDeps {
   /** Each runs until its process is done and answers the exit code. */
@@ -16,8 +28,8 @@ export interface CliDeps {
   readonly runWorker: (options: RunOptions) => Promise<number>;
   readonly runDev: (options: RunOptions) => Promise<number>;
   readonly runMigrate: (options: RunOptions) => Promise<number>;
-  /** Of every compute provider, for `config print`. */
-  readonly computeSchemas: Readonly<Record<string, z.ZodType>>;
+  /** The schemas of all providers, those of packages that these sources name included: for `config print`. */
+  readonly configSchemas: (sources: SchemaSources) => Promise<ConfigSchemas>;
   readonly stdout: Output;
   readonly stderr: Output;
   readonly env: Readonly<Record<string, string | undefined>>;

@@ -76,14 +76,15 @@ function addConfig(program: Command, deps: CliDeps): void {
     .description("Print the configuration in force with the source of each value; secrets are hidden")
     .addOption(new Option("--role <role>", "whose configuration").choices(ROLES).default("cli"))
     .addHelpText("after", example("config print", "config print --role worker --config-file worker.yaml"));
-  command.action(() => {
+  command.action(async () => {
     const { role, ...flags } = command.opts<ProcessFlags & { readonly role: (typeof ROLES)[number] }>();
-    const options: Omit<LoadOptions, "role"> = {
+    const sources = {
       ...runOptionsOf(flags),
-      computeSchemas: deps.computeSchemas,
       env: deps.env,
       ...(deps.cwd === undefined ? {} : { cwd: deps.cwd }),
     };
+    const { computeSchemas, workflowSchemas } = await deps.configSchemas(sources);
+    const options: Omit<LoadOptions, "role"> = { ...sources, computeSchemas, workflowSchemas };
     const loaded: LoadedConfig =
       role === "worker" ? loadConfig({ ...options, role }) : loadConfig({ ...options, role });
     if (loaded.file !== null) deps.stderr.write(`configuration file: ${loaded.file}\n`);

@@ -118,7 +118,10 @@ export interface ConfigProblem {
 /** What the server knows of a provider: enough to validate and document, without its SDK or credentials. */
 export interface ComputeDescription {
   readonly name: string;
-  /** JSON Schema 2020-12 of a tenant's compute_config. */
+  /**
+   * JSON Schema 2020-12 of a tenant's compute_config. It has to allow `compute_provider`, a string: the control plane
+   * freezes the resolved provider into the config.
+   */
   readonly configSchema: JsonObject;
   /** What the operator configured for tenants that leave keys out; null for none. */
   readonly configDefaults: JsonObject | null;
@@ -145,6 +148,8 @@ export interface ComputeProviderFactory {
   readonly engineConfigSchema: z.ZodType<JsonObject>;
   /** Keys of the block that must not be sent to workers or shown. */
   readonly secretKeys: readonly string[];
+  /** Only a worker in a tenant's own scope can do anything for it: its jobs are sent there. False when left out. */
+  readonly boundToScope?: boolean;
   describe(engineConfig: JsonObject): ComputeDescription;
   /** Loads the vendor's library, if any. Only workers call this. */
   create(engineConfig: JsonObject, context: ComputeContext): Promise<ComputeProvider>;

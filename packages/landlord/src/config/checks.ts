@@ -1,6 +1,6 @@
 /** Rules that concern several keys at once. */
 import type { ComputeSchemas, Config } from "./schema.ts";
-import { computeBlocks } from "./schema.ts";
+import { computeBlocks, engineBlockOf } from "./schema.ts";
 import { formatDuration } from "./duration.ts";
 import { describeSource, type Problem, type Source } from "./layers.ts";
 import { closest } from "./suggest.ts";
@@ -22,6 +22,7 @@ export function crossChecks(input: CheckInput): Problem[] {
   return [
     ...checkDatabase(input),
     ...checkController(input),
+    ...checkEngineBlocks(input),
     ...checkWorkflow(input),
     ...checkCompute(input),
   ];
@@ -78,6 +79,22 @@ function checkController(input: CheckInput): Problem[] {
   notBelow("backoff_max", "backoff_initial");
   notBelow("status_poll_max_interval", "status_poll_interval");
   return problems;
+}
+
+/** An engine without defaults for everything is known by its block. */
+function checkEngineBlocks(input: CheckInput): Problem[] {
+  const { controller, worker, workflow } = input.config;
+  if (workflow === undefined || (input.role !== "server" && input.role !== "worker")) return [];
+  const chosen =
+    input.role === "server"
+      ? { key: "controller.workflow_provider", engine: controller?.workflow_provider }
+      : { key: "worker.engine", engine: worker?.engine };
+  const engine = chosen.engine ?? workflow.default_provider;
+  const block = engineBlockOf(engine);
+  const blocks: Readonly<Record<string, unknown>> = { ...workflow };
+  if (blocks[block] !== undefined) return [];
+  const key = chosen.engine === undefined ? "workflow.default_provider" : chosen.key;
+  return [problem(input, key, `the engine ${engine} is not configured: add the block workflow.${block}`)];
 }
 
 function checkWorkflow(input: CheckInput): Problem[] {

@@ -16,7 +16,13 @@ import {
   type Problem,
   type Source,
 } from "./layers.ts";
-import { configSchema, type ComputeSchemas, type Config, type WorkerConfig } from "./schema.ts";
+import {
+  configSchema,
+  type ComputeSchemas,
+  type Config,
+  type WorkerConfig,
+  type WorkflowSchemas,
+} from "./schema.ts";
 import { shapeOf } from "./schema-walk.ts";
 
 /** The configuration is wrong; `details` holds one line for each problem. */
@@ -36,6 +42,8 @@ export interface LoadOptions {
   readonly role: Role;
   /** The schema of each compute provider's block, by provider name. */
   readonly computeSchemas: ComputeSchemas;
+  /** The schema of each workflow engine's block that comes from a package. */
+  readonly workflowSchemas?: WorkflowSchemas;
   readonly flags?: readonly FlagSetting[];
   /** From `--config-file`; must exist. */
   readonly configFile?: string | undefined;
@@ -63,7 +71,10 @@ export function loadConfig(
 ): LoadedConfig<Config>;
 export function loadConfig(options: LoadOptions): LoadedConfig {
   const { role, computeSchemas, env = environment(), cwd = process.cwd() } = options;
-  const schema = configSchema(computeSchemas, { withDatabase: role !== "worker" });
+  const schema = configSchema(computeSchemas, {
+    withDatabase: role !== "worker",
+    workflowSchemas: options.workflowSchemas ?? {},
+  });
   const layers = createLayers(schema, role === "worker" ? ["database"] : []);
   const file = findConfigFile({ explicit: options.configFile, env, cwd });
   if (file !== null) applyFile(layers, file, cwd);

@@ -40,7 +40,6 @@ export const DROPPED_KEYS: ReadonlyMap<string, string> = new Map([
     "retries never end by count: use controller.on_deadline (keep_retrying or fail)",
   ],
   ["workflow.temporal", "Temporal is not available yet in this version; use restate"],
-  ["workflow.step_functions", "Step Functions is not available yet in this version; use restate"],
 ]);
 
 /** What replaced a key, or null for a key that was never dropped. */

@@ -37,11 +37,16 @@ const HOUR = 60 * MINUTE;
 /** For spans that are compared with the database's clock and never become a timer. */
 const ANY_SPAN = { minMs: 0, maxMs: 100 * 365 * 24 * HOUR };
 
-/** Workflow engines that this version has. */
-export const WORKFLOW_ENGINES = ["restate", "mock"] as const;
-export type WorkflowEngineName = (typeof WORKFLOW_ENGINES)[number];
+/** Workflow engines that come with Landlord; packages bring others. */
+export const WORKFLOW_ENGINES = ["restate", "step-functions", "mock"] as const;
+/** The block of each, where it is not the engine's own name. */
+const ENGINE_BLOCKS: Readonly<Record<string, string>> = { "step-functions": "step_functions" };
 
-const engineName = z.enum(WORKFLOW_ENGINES);
+/** The key under `workflow` that configures an engine. */
+export function engineBlockOf(engine: string): string {
+  return ENGINE_BLOCKS[engine] ?? engine;
+}
+
 const port = z.int().min(1).max(65_535);
 const listenPort = z.int().min(0).max(65_535);
 const hostName = z.string().min(1);
@@ -120,60 +125,61 @@ const databaseSection = z.strictObject({
     .describe("Migrate the schema at start. If false, run `landlord migrate`."),
 });
 
-const controllerSection = z.strictObject({
-  enabled: z
-    .boolean()
-    .default(true)
-    .describe("Run the reconciler in this server. If false, it serves the API only."),
-  workflow_provider: engineName
-    .optional()
-    .describe("Engine that new operations run on. Without it: workflow.default_provider."),
-  reconciliation_interval: duration()
-    .default(SECOND)
-    .describe("How often due tenants are looked for when nothing wakes the reconciler earlier."),
-  status_poll_interval: duration().default(SECOND).describe("Time between two looks at a young execution."),
-  status_poll_max_interval: duration()
-    .default(30 * SECOND)
-    .describe("Time between two looks at an old execution; the interval grows up to this."),
-  workers: z
-    .int()
-    .min(1)
-    .max(1000)
-    .default(64)
-    .describe("Tenants that one server reconciles at the same time."),
-  workflow_trigger_timeout: duration()
-    .default(5 * SECOND)
-    .describe("Longest time that one call to the engine may take; at most a third of lease_duration."),
-  shutdown_timeout: duration()
-    .default(30 * SECOND)
-    .describe("How long a stop waits for tenants being reconciled."),
-  lease_duration: duration({ minMs: SECOND })
-    .default(30 * SECOND)
-    .describe("How long a claimed tenant belongs to one server if that server dies."),
-  operation_deadline: duration(ANY_SPAN)
-    .default(30 * MINUTE)
-    .describe("After this time without success a tenant is marked Stalled, and on_deadline applies."),
-  on_deadline: z
-    .enum(["keep_retrying", "fail"])
-    .default("keep_retrying")
-    .describe("What happens to an operation past its deadline: go on, or make the tenant failed."),
-  backoff_initial: duration().default(SECOND).describe("Wait before the second attempt of an operation."),
-  backoff_max: duration()
-    .default(5 * MINUTE)
-    .describe("Longest wait between two attempts."),
-  start_timeout: duration(ANY_SPAN)
-    .default(5 * MINUTE)
-    .describe("How long after it was recorded a job may still start; a later one does nothing."),
-  stop_grace: duration()
-    .default(5 * SECOND)
-    .describe("How long a cancelled execution may clean up before it is killed."),
-  tombstone_retention: duration(ANY_SPAN)
-    .default(24 * HOUR)
-    .describe("How long a deleted tenant's id, generation and scopes are remembered."),
-  history_retention: duration(ANY_SPAN)
-    .default(2160 * HOUR)
-    .describe("How long transitions and operations are kept."),
-});
+const controllerSection = (engineName: z.ZodType<string, string>) =>
+  z.strictObject({
+    enabled: z
+      .boolean()
+      .default(true)
+      .describe("Run the reconciler in this server. If false, it serves the API only."),
+    workflow_provider: engineName
+      .optional()
+      .describe("Engine that new operations run on. Without it: workflow.default_provider."),
+    reconciliation_interval: duration()
+      .default(SECOND)
+      .describe("How often due tenants are looked for when nothing wakes the reconciler earlier."),
+    status_poll_interval: duration().default(SECOND).describe("Time between two looks at a young execution."),
+    status_poll_max_interval: duration()
+      .default(30 * SECOND)
+      .describe("Time between two looks at an old execution; the interval grows up to this."),
+    workers: z
+      .int()
+      .min(1)
+      .max(1000)
+      .default(64)
+      .describe("Tenants that one server reconciles at the same time."),
+    workflow_trigger_timeout: duration()
+      .default(5 * SECOND)
+      .describe("Longest time that one call to the engine may take; at most a third of lease_duration."),
+    shutdown_timeout: duration()
+      .default(30 * SECOND)
+      .describe("How long a stop waits for tenants being reconciled."),
+    lease_duration: duration({ minMs: SECOND })
+      .default(30 * SECOND)
+      .describe("How long a claimed tenant belongs to one server if that server dies."),
+    operation_deadline: duration(ANY_SPAN)
+      .default(30 * MINUTE)
+      .describe("After this time without success a tenant is marked Stalled, and on_deadline applies."),
+    on_deadline: z
+      .enum(["keep_retrying", "fail"])
+      .default("keep_retrying")
+      .describe("What happens to an operation past its deadline: go on, or make the tenant failed."),
+    backoff_initial: duration().default(SECOND).describe("Wait before the second attempt of an operation."),
+    backoff_max: duration()
+      .default(5 * MINUTE)
+      .describe("Longest wait between two attempts."),
+    start_timeout: duration(ANY_SPAN)
+      .default(5 * MINUTE)
+      .describe("How long after it was recorded a job may still start; a later one does nothing."),
+    stop_grace: duration()
+      .default(5 * SECOND)
+      .describe("How long a cancelled execution may clean up before it is killed."),
+    tombstone_retention: duration(ANY_SPAN)
+      .default(24 * HOUR)
+      .describe("How long a deleted tenant's id, generation and scopes are remembered."),
+    history_retention: duration(ANY_SPAN)
+      .default(2160 * HOUR)
+      .describe("How long transitions and operations are kept."),
+  });
 
 const restateSection = z.strictObject({
   endpoint: httpUrl.default("http://127.0.0.1:8080").describe("Ingress of Restate."),
@@ -221,24 +227,89 @@ const restateSection = z.strictObject({
     .describe("Public keys of Restate; with any, requests that none of them signed are refused."),
 });
 
-const workflowSection = z.strictObject({
-  default_provider: engineName.default("restate").describe("Workflow engine of server and worker."),
-  allow_mock: z
+const stepFunctionsSection = z.strictObject({
+  region: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("AWS region. Without it: AWS_REGION and the other sources of the AWS SDK."),
+  endpoint: httpUrl
+    .optional()
+    .describe("Another endpoint than AWS's own, for an emulator or a VPC endpoint."),
+  role_arn: z
+    .string()
+    .regex(/^arn:[^:]+:iam::\d{12}:role\/.+$/, { error: "must be the ARN of an IAM role" })
+    .describe("Role that the state machines run as."),
+  assume_role: z
+    .strictObject({
+      role_arn: z.string().min(1).describe("Role to take on before Step Functions is called."),
+      external_id: z.string().min(1).optional().describe("External id that the role demands."),
+      session_name: z.string().min(1).default("landlord").describe("Name of the session, for AWS's logs."),
+    })
+    .optional()
+    .describe(
+      "Role of the server and the worker themselves. Without it: the credentials that the AWS SDK finds.",
+    ),
+  name_prefix: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{0,24}$/, { error: "may hold up to 24 letters, digits, '_' and '-'" })
+    .default("landlord-")
+    .describe(
+      "Put before the names of state machines and activities, so that several installations share an account.",
+    ),
+  request_timeout: duration()
+    .default(10 * SECOND)
+    .describe("Longest time that one request to Step Functions may take."),
+  query_timeout: duration()
+    .default(10 * SECOND)
+    .describe("Longest time that a worker may take to answer a question."),
+  heartbeat: duration({ minMs: 2 * SECOND, maxMs: 10 * MINUTE })
+    .default(30 * SECOND)
+    .describe(
+      "Time of silence, in whole seconds, after which a worker counts as dead and its job goes to another.",
+    ),
+  worker_concurrency: z
+    .int()
+    .min(1)
+    .max(1000)
+    .default(32)
+    .describe("Jobs that one worker runs at the same time."),
+  worker_fail_fast: z
     .boolean()
     .default(false)
-    .describe("Let `serve` run on the mock engine, which forgets everything."),
-  restate: restateSection.prefault({}).describe("Restate."),
-  mock: z
-    .strictObject({
-      latency_ms: z.int().min(0).max(60_000).default(0).describe("Delay of every call, in ms."),
-    })
-    .prefault({})
-    .describe("The engine for unit tests and benchmarks."),
+    .describe("A failed registration ends the worker instead of a retry."),
+  tags: z.record(z.string(), z.string()).default({}).describe("Tags of state machines and activities."),
 });
+
+const workflowSection = (
+  engineName: z.ZodType<string, string>,
+  blocks: Readonly<Record<string, z.ZodType>>,
+) =>
+  z.strictObject({
+    default_provider: engineName.default("restate").describe("Workflow engine of server and worker."),
+    allow_mock: z
+      .boolean()
+      .default(false)
+      .describe("Let `serve` run on the mock engine, which forgets everything."),
+    restate: restateSection.prefault({}).describe("Restate."),
+    step_functions: stepFunctionsSection
+      .optional()
+      .describe("AWS Step Functions. A block that is present makes the engine known."),
+    mock: z
+      .strictObject({
+        latency_ms: z.int().min(0).max(60_000).default(0).describe("Delay of every call, in ms."),
+      })
+      .prefault({})
+      .describe("The engine for unit tests and benchmarks."),
+    ...blocks,
+  });
 
 type ComputeOverrides = Readonly<Record<string, JsonObject | undefined>>;
 
-function workerSection(overrides: z.ZodType<ComputeOverrides, ComputeOverrides>) {
+function workerSection(
+  engineName: z.ZodType<string, string>,
+  overrides: z.ZodType<ComputeOverrides, ComputeOverrides>,
+) {
   return z.strictObject({
     engine: engineName
       .optional()
@@ -263,14 +334,24 @@ function workerSection(overrides: z.ZodType<ComputeOverrides, ComputeOverrides>)
   });
 }
 
-/** The configuration of each compute provider, by provider name. */
+/** The block of each compute provider, by provider name. */
 export type ComputeSchemas = Readonly<Record<string, z.ZodType>>;
+/** The block of each workflow engine that comes from a package, by its name. */
+export type WorkflowSchemas = Readonly<Record<string, z.ZodType>>;
 
 /**
  * The schema of the whole configuration, with a block for each compute provider under `compute` and
  * `worker.compute_overrides`. `withDatabase: false` is the worker's: it has no `database` section at all.
  */
-export function configSchema(computeSchemas: ComputeSchemas, options: { readonly withDatabase: boolean }) {
+export function configSchema(
+  computeSchemas: ComputeSchemas,
+  options: { readonly withDatabase: boolean; readonly workflowSchemas?: WorkflowSchemas },
+) {
+  const { workflowSchemas = {} } = options;
+  const engineName = z.enum([...WORKFLOW_ENGINES, ...Object.keys(workflowSchemas)]);
+  const engineBlocks = Object.fromEntries(
+    Object.entries(workflowSchemas).map(([name, block]) => [name, block.optional()]),
+  );
   const blocks = Object.fromEntries(
     Object.entries(computeSchemas).map(([name, schema]) => [name, schema.optional()]),
   );
@@ -291,9 +372,9 @@ export function configSchema(computeSchemas: ComputeSchemas, options: { readonly
     http: httpSection.prefault({}).describe("The HTTP API."),
     log: logSection.prefault({}).describe("Logs, written to standard error."),
     database: databaseSection.prefault({}).describe("PostgreSQL. Never read by a worker."),
-    controller: controllerSection.prefault({}).describe("The reconciler."),
-    workflow: workflowSection.prefault({}).describe("Workflow engines."),
-    worker: workerSection(overrides).prefault({}).describe("The worker."),
+    controller: controllerSection(engineName).prefault({}).describe("The reconciler."),
+    workflow: workflowSection(engineName, engineBlocks).prefault({}).describe("Workflow engines."),
+    worker: workerSection(engineName, overrides).prefault({}).describe("The worker."),
     compute: compute
       .prefault({})
       .describe("Compute providers. A block that is present, even an empty one, enables its provider."),
@@ -312,20 +393,28 @@ export interface ComputeSection {
 /** The validated configuration under its own key names. Durations are milliseconds. */
 export interface Config extends Omit<Parsed, "compute" | "controller" | "worker"> {
   readonly controller: Omit<Parsed["controller"], "workflow_provider"> & {
-    readonly workflow_provider: WorkflowEngineName;
+    readonly workflow_provider: string;
   };
-  readonly worker: Omit<Parsed["worker"], "engine"> & { readonly engine: WorkflowEngineName };
+  readonly worker: Omit<Parsed["worker"], "engine"> & { readonly engine: string };
   readonly compute: ComputeSection;
 }
 
 /** What a worker knows: everything but the database. */
 export type WorkerConfig = Omit<Config, "database">;
 
+/** The key of a block that names the package of its provider; the provider itself is not shown it. */
+export const PACKAGE_KEY = "package";
+
+export function withoutPackage(block: JsonObject): JsonObject {
+  const { [PACKAGE_KEY]: _, ...rest } = block;
+  return rest;
+}
+
 /** The enabled compute providers and their engine configuration, in the order of the configuration. */
 export function computeBlocks(compute: ComputeSection): ReadonlyMap<string, JsonObject> {
   const blocks = new Map<string, JsonObject>();
   for (const [name, block] of Object.entries<JsonObject | string | undefined>({ ...compute })) {
-    if (name !== "default_provider" && typeof block === "object") blocks.set(name, block);
+    if (name !== "default_provider" && typeof block === "object") blocks.set(name, withoutPackage(block));
   }
   return blocks;
 }

@@ -2,6 +2,7 @@
  * What travels between the server and a worker through the engine. This is a wire format that running
  * executions carry: a changed shape is a new workflow name (see WORKFLOW_NAME).
  */
+import { createHash } from "node:crypto";
 import { z } from "zod";
 import { HEALTHS, OPERATION_KINDS } from "../domain/tenant.ts";
 import type { JsonObject } from "../domain/json.ts";
@@ -10,6 +11,14 @@ import type { JsonObject } from "../domain/json.ts";
 export const WORKFLOW_NAME = "LandlordTenantV1";
 /** The plain service that answers read-only questions. */
 export const QUERY_SERVICE_NAME = "LandlordQueryV1";
+
+/**
+ * Where jobs and questions for compute in one scope go when only a worker in that scope can do them: a workflow or
+ * service of its own, served by the workers there. Null is the one that every worker serves.
+ */
+export function nameInScope(name: string, scope: string | null): string {
+  return scope === null ? name : `${name}-${createHash("sha256").update(scope).digest("hex").slice(0, 16)}`;
+}
 
 /** A job result larger than this is refused by the worker. */
 export const JOB_RESULT_LIMIT_BYTES = 64 * 1024;

@@ -19,6 +19,8 @@ export interface ComputeEngine {
   /** Without secrets. */
   readonly engineConfig: JsonObject;
   readonly engineConfigHash: string;
+  /** Jobs of a tenant that has compute somewhere must run in that scope. */
+  readonly boundToScope: boolean;
 }
 
 export interface HttpDependencies {

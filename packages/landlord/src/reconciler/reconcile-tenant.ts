@@ -4,13 +4,19 @@
  * from the rows.
  */
 import { randomUUID } from "node:crypto";
-import { WORKFLOW_NAME, provisionRequestSchema, type ProvisionRequest } from "../contract/job.ts";
+import {
+  nameInScope,
+  WORKFLOW_NAME,
+  provisionRequestSchema,
+  type ProvisionRequest,
+} from "../contract/job.ts";
 import { decide, type Decision, type ExecutionFact } from "../domain/decide.ts";
 import { LandlordError, messageOf } from "../domain/errors.ts";
-import type { Operation, Tenant } from "../domain/tenant.ts";
+import type { ErrorRecord, Operation, Tenant } from "../domain/tenant.ts";
 import type { JsonObject } from "../domain/json.ts";
 import { toJobReport } from "../workflow/job-report.ts";
 import type { WorkflowManager } from "../workflow/manager.ts";
+import { UnknownWorkflowProviderError } from "../workflow/registry.ts";
 import {
   EngineRejectedError,
   EngineUnavailableError,
@@ -38,16 +44,23 @@ import {
 import { buildProvisionRequest } from "./request.ts";
 import type { ReconcilerSettings } from "./settings.ts";
 
+export interface ComputeEngineFacts {
+  /** Hash of the engine configuration that workers should have. */
+  readonly engineConfigHash: string;
+  /** Jobs of a tenant that has compute somewhere must run in that scope. */
+  readonly boundToScope: boolean;
+}
+
 export interface PassDependencies {
   readonly settings: ReconcilerSettings;
   readonly manager: WorkflowManager;
   readonly instanceId: string;
-  /** Hash of the engine configuration that workers should have for a compute provider. */
-  engineConfigHash(computeProvider: string): string | null;
+  /** What this server knows of a configured compute provider. */
+  computeEngine(computeProvider: string): ComputeEngineFacts | null;
   readStatus(provider: WorkflowProvider, execution: ExecutionRef): Promise<WorkflowStatus>;
   commit(commit: Commit): Promise<CommitOutcome>;
   /** Answers whether the whole engine is taken to be down. */
-  onEngineFailure(error: EngineUnavailableError): Promise<boolean>;
+  onEngineFailure(engine: string, error: EngineUnavailableError): Promise<boolean>;
   readonly completions: Completions;
   random(): number;
   readonly logger: Logger;
@@ -129,18 +142,23 @@ async function giveBack(error: unknown, pass: Pass, dependencies: PassDependenci
   // Without the store nothing can be given back: the lease runs out.
   if (error instanceof StoreUnavailableError) throw error;
   const isEngine = error instanceof EngineUnavailableError;
-  if (isEngine && (await dependencies.onEngineFailure(error))) {
+  const engine = pass.operation?.workflowProvider ?? dependencies.manager.defaultProvider;
+  if (isEngine && (await dependencies.onEngineFailure(engine, error))) {
     // The breaker says it once for all tenants.
     await dependencies.commit(releaseCommit(pass, after(pass.now, settings.statusPollMs)));
     return;
   }
-  const isExpected = isEngine || error instanceof NoWorkerError || error instanceof EngineRejectedError;
+  const isExpected =
+    isEngine ||
+    error instanceof NoWorkerError ||
+    error instanceof EngineRejectedError ||
+    error instanceof UnknownWorkflowProviderError;
   if (!isExpected) {
     const stack = error instanceof Error ? error.stack : undefined;
     logger.error({ tenant_id: pass.tenant.id, error: messageOf(error), stack }, "pass failed");
   }
   const reason = isExpected
-    ? { code: error.code, message: error.message }
+    ? withScope({ code: error.code, message: error.message }, pass)
     : {
         code: "internal",
         message: "Landlord could not work on this tenant; the server's log has the reason.",
@@ -191,6 +209,8 @@ async function start(
 ): Promise<Continuation | null> {
   const { settings, manager } = dependencies;
   const provider = manager.provider(settings.workflowProvider);
+  const computeEngine = dependencies.computeEngine(pass.tenant.computeProvider);
+  const scope = computeEngine?.boundToScope === true ? (pass.tenant.observed.scopes[0] ?? null) : null;
   const operation: Operation = {
     id: randomUUID(),
     tenantId: pass.tenant.id,
@@ -200,7 +220,7 @@ async function start(
     executionId: randomUUID(),
     executionHandle: null,
     workflowProvider: provider.name,
-    workflowName: WORKFLOW_NAME,
+    workflowName: nameInScope(WORKFLOW_NAME, scope),
     startBefore: after(pass.now, settings.startTimeoutMs),
     invokedAt: null,
     stopPhase: null,
@@ -213,7 +233,7 @@ async function start(
   const request = buildProvisionRequest(pass.tenant, operation, {
     instanceId: dependencies.instanceId,
     apiBaseUrl: settings.apiBaseUrl,
-    engineConfigHash: dependencies.engineConfigHash(pass.tenant.computeProvider),
+    engineConfigHash: computeEngine?.engineConfigHash ?? null,
   }) as unknown as JsonObject;
   const commit = startCommit(pass, { operation, request }, decision.status, settings);
   if ((await dependencies.commit(commit)) !== "committed") return null;
@@ -280,13 +300,16 @@ async function gatherExecution(pass: Pass, dependencies: PassDependencies): Prom
   const { operation } = pass;
   if (operation === null || (operation.invokedAt === null && operation.stopPhase === null)) return null;
   const heard = dependencies.completions.take(operation.executionId);
-  if (heard !== null) return factOf(heard);
+  if (heard !== null) return factOf(heard, pass);
   const provider = dependencies.manager.provider(operation.workflowProvider);
   try {
-    return factOf(await dependencies.readStatus(provider, refOf(operation)));
+    return factOf(await dependencies.readStatus(provider, refOf(operation)), pass);
   } catch (error) {
     // A healthy engine that refuses this one question is a reason for this tenant to tell.
-    if (!(error instanceof EngineUnavailableError) || !(await dependencies.onEngineFailure(error)))
+    if (
+      !(error instanceof EngineUnavailableError) ||
+      !(await dependencies.onEngineFailure(provider.name, error))
+    )
       throw error;
     dependencies.logger.debug(
       { tenant_id: pass.tenant.id, error: messageOf(error) },
@@ -296,13 +319,23 @@ async function gatherExecution(pass: Pass, dependencies: PassDependencies): Prom
   }
 }
 
-function factOf(status: WorkflowStatus): ExecutionFact {
+function factOf(status: WorkflowStatus, pass: Pass): ExecutionFact {
   return {
     state: status.state,
     subState: status.subState,
     retryCount: status.retryCount,
-    error: status.error,
+    error: status.state === "running" && status.error !== null ? withScope(status.error, pass) : status.error,
     report: status.output === null ? null : toJobReport(status.output),
+  };
+}
+
+/** A job that is bound to a scope may fail only because nobody there takes it: whoever reads this knows where to look. */
+function withScope(error: ErrorRecord, { operation, tenant }: Pass): ErrorRecord {
+  const [scope] = tenant.observed.scopes;
+  if (operation === null || operation.workflowName === WORKFLOW_NAME || scope === undefined) return error;
+  return {
+    ...error,
+    message: `${error.message} The tenant's compute is in ${scope}: only a worker there can take this job.`,
   };
 }
 

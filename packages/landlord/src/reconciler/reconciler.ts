@@ -14,7 +14,7 @@ import { createBatcher, type Batcher } from "./batcher.ts";
 import { createCompletions } from "./completions.ts";
 import { createEngineBreaker } from "./engine-breaker.ts";
 import { createAlarm } from "./alarm.ts";
-import { reconcileTenant, type PassDependencies } from "./reconcile-tenant.ts";
+import { reconcileTenant, type ComputeEngineFacts, type PassDependencies } from "./reconcile-tenant.ts";
 import type { ReconcilerSettings } from "./settings.ts";
 
 export interface Reconciler {
@@ -31,7 +31,7 @@ export interface ReconcilerDependencies {
   readonly store: WorkStore;
   readonly manager: WorkflowManager;
   readonly settings: ReconcilerSettings;
-  engineConfigHash(computeProvider: string): string | null;
+  computeEngine(computeProvider: string): ComputeEngineFacts | null;
   /** Called when this server committed a transition. */
   onTransition(): void;
   readonly logger: Logger;
@@ -78,7 +78,7 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
     settings,
     manager,
     instanceId: store.instanceId,
-    engineConfigHash: (name) => dependencies.engineConfigHash(name),
+    computeEngine: (name) => dependencies.computeEngine(name),
     readStatus: createStatusReader(settings),
     async commit(entry) {
       const outcome = await commit(entry);
@@ -101,7 +101,9 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
       }
       return outcome;
     },
-    async onEngineFailure(error) {
+    async onEngineFailure(name, error) {
+      // An engine that is only left for what still runs there stops those tenants, and nobody else.
+      if (name !== engine.name) return false;
       await breaker.reportFailure(error);
       return breaker.isOpen();
     },

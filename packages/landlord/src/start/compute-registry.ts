@@ -1,18 +1,43 @@
+import { z } from "zod";
 import { createComputeRegistry, type ComputeRegistry } from "../compute/registry.ts";
+import { dockerComputeFactory } from "../compute/docker/factory.ts";
 import { mockComputeFactory } from "../compute/mock/provider.ts";
 import { processComputeFactory } from "../compute/process/factory.ts";
+import type { ComputeProviderFactory } from "../compute/provider.ts";
 import { configHash, type JsonObject } from "../domain/json.ts";
 import type { ComputeCatalog, ComputeEngine } from "../http/dependencies.ts";
-import type { ComputeSchemas } from "../config/schema.ts";
+import { PACKAGE_KEY, type ComputeSchemas } from "../config/schema.ts";
 
-/** Every kind of compute that this version has. */
-export function builtInCompute(): ComputeRegistry {
-  return createComputeRegistry([processComputeFactory, mockComputeFactory]);
+const BUILT_IN: readonly ComputeProviderFactory[] = [
+  processComputeFactory,
+  dockerComputeFactory,
+  mockComputeFactory,
+];
+
+export const BUILT_IN_COMPUTE: readonly string[] = BUILT_IN.map(({ name }) => name);
+
+/** Every kind of compute that this version has, and those that packages bring. */
+export function computeRegistry(plugins: readonly ComputeProviderFactory[] = []): ComputeRegistry {
+  return createComputeRegistry([...BUILT_IN, ...plugins]);
 }
 
 /** The schema of each provider's configuration block. */
 export function computeSchemas(registry: ComputeRegistry): ComputeSchemas {
-  return Object.fromEntries(registry.names().map((name) => [name, registry.get(name).engineConfigSchema]));
+  return Object.fromEntries(
+    registry.names().map((name) => {
+      const { engineConfigSchema } = registry.get(name);
+      return [
+        name,
+        BUILT_IN_COMPUTE.includes(name) ? engineConfigSchema : withPackageKey(engineConfigSchema),
+      ];
+    }),
+  );
+}
+
+/** The block of a package's provider also names the package. */
+export function withPackageKey(schema: z.ZodType): z.ZodType {
+  const key = z.string().min(1).optional().describe("Package that brings the provider.");
+  return (schema as z.ZodObject).extend({ [PACKAGE_KEY]: key });
 }
 
 /** What the server tells of the configured providers: descriptions and non-secret configuration, no SDK. */
@@ -31,6 +56,7 @@ export function createComputeCatalog(
       description: factory.describe(block),
       engineConfig,
       engineConfigHash: configHash(engineConfig),
+      boundToScope: factory.boundToScope ?? false,
     });
   }
   const only = engines.size === 1 ? [...engines.keys()][0] : undefined;

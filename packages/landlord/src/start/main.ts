@@ -1,15 +1,27 @@
 /** The program: the composition root behind the command line. */
 import { readFileSync } from "node:fs";
 import { runCli } from "../cli/app.ts";
-import type { RunOptions } from "../cli/context.ts";
+import type { ConfigSchemas, RunOptions, SchemaSources } from "../cli/context.ts";
 import { loadConfig } from "../config/load.ts";
 import type { WorkerConfig } from "../config/schema.ts";
 import { createLogger, type Logger } from "../telemetry/logger.ts";
-import { builtInCompute, computeSchemas } from "./compute-registry.ts";
+import { findPlugins } from "../config/plugins.ts";
+import { BUILT_IN_COMPUTE, computeRegistry, computeSchemas, withPackageKey } from "./compute-registry.ts";
 import { environment } from "../config/environment.ts";
 import { exitSoon, reportReady, untilAskedToStop } from "./lifetime.ts";
+import { loadPlugins, type Plugins } from "./plugins.ts";
 
-const schemas = computeSchemas(builtInCompute());
+/** The packages that the configuration names, and with them the schema of the whole configuration. */
+async function prepare(options: SchemaSources): Promise<ConfigSchemas & { readonly plugins: Plugins }> {
+  const plugins = await loadPlugins(findPlugins(options), BUILT_IN_COMPUTE);
+  return {
+    plugins,
+    computeSchemas: computeSchemas(computeRegistry(plugins.compute)),
+    workflowSchemas: Object.fromEntries(
+      plugins.workflow.map(({ name, configSchema }) => [name, withPackageKey(configSchema)]),
+    ),
+  };
+}
 
 function loggerOf(config: Pick<WorkerConfig, "log">): Logger {
   const { level, format } = config.log;
@@ -18,11 +30,12 @@ function loggerOf(config: Pick<WorkerConfig, "log">): Logger {
 }
 
 async function runServe(options: RunOptions): Promise<number> {
-  const { config } = loadConfig({ role: "server", computeSchemas: schemas, ...options });
+  const { plugins, ...schemas } = await prepare(options);
+  const { config } = loadConfig({ role: "server", ...schemas, ...options });
   const logger = loggerOf(config);
   const { signal, asked } = untilAskedToStop(logger);
   const { startServer } = await import("./server.ts");
-  const server = await startServer(config, logger, signal);
+  const server = await startServer(config, logger, signal, plugins);
   reportReady({ url: server.url });
   await asked;
   await server.stop();
@@ -31,11 +44,12 @@ async function runServe(options: RunOptions): Promise<number> {
 }
 
 async function runWorker(options: RunOptions): Promise<number> {
-  const { config } = loadConfig({ role: "worker", computeSchemas: schemas, ...options });
+  const { plugins, ...schemas } = await prepare(options);
+  const { config } = loadConfig({ role: "worker", ...schemas, ...options });
   const logger = loggerOf(config);
   const { signal, asked } = untilAskedToStop(logger);
   const { startWorker } = await import("./worker.ts");
-  const worker = await startWorker(config, logger, signal);
+  const worker = await startWorker(config, logger, signal, plugins);
   reportReady({ url: worker.engine.status().listenAddress });
   await asked;
   await worker.stop();
@@ -44,7 +58,8 @@ async function runWorker(options: RunOptions): Promise<number> {
 }
 
 async function runMigrate(options: RunOptions): Promise<number> {
-  const { config } = loadConfig({ role: "migrate", computeSchemas: schemas, ...options });
+  const { plugins: _, ...schemas } = await prepare(options);
+  const { config } = loadConfig({ role: "migrate", ...schemas, ...options });
   const { migrateDatabase } = await import("./migrate.ts");
   const report = await migrateDatabase(config);
   const applied = report.applied.length === 0 ? "nothing to do" : `applied ${report.applied.join(", ")}`;
@@ -53,7 +68,8 @@ async function runMigrate(options: RunOptions): Promise<number> {
 }
 
 async function runDev(options: RunOptions): Promise<number> {
-  const loaded = loadConfig({ role: "dev", computeSchemas: schemas, ...options });
+  const { plugins: _, ...schemas } = await prepare(options);
+  const loaded = loadConfig({ role: "dev", ...schemas, ...options });
   const { runDevelopment } = await import("./dev/dev.ts");
   return runDevelopment(loaded, options, loggerOf(loaded.config));
 }
@@ -73,7 +89,7 @@ process.exitCode = await runCli(process.argv.slice(2), {
   runWorker,
   runMigrate,
   runDev,
-  computeSchemas: schemas,
+  configSchemas: prepare,
   stdout: process.stdout,
   stderr: process.stderr,
   env: environment(),

@@ -15,12 +15,12 @@ import { openPostgresStore } from "../store/postgres/postgres-store.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { createWorkflowManager, type WorkflowManager } from "../workflow/manager.ts";
 import { createWorkflowRegistry } from "../workflow/registry.ts";
-import type { WorkflowProvider } from "../workflow/provider.ts";
-import { createRestateProvider } from "../workflow/restate/restate-provider.ts";
-import { builtInCompute, createComputeCatalog } from "./compute-registry.ts";
+import { computeRegistry, createComputeCatalog } from "./compute-registry.ts";
 import { databaseUrl } from "./database-url.ts";
 import { stopInPhases, type StopPhase } from "./lifetime.ts";
 import { startMockEngine } from "./mock-workflow.ts";
+import type { Plugins } from "./plugins.ts";
+import { createWorkflowProviders } from "./workflow-engines.ts";
 
 export interface RunningServer {
   /** http://host:port as it is really bound. */
@@ -47,13 +47,14 @@ export async function startServer(
   config: Config,
   logger: Logger,
   signal: AbortSignal,
+  plugins: Plugins = { compute: [], workflow: [] },
 ): Promise<RunningServer> {
   refuseOpenBind(config);
   // In the order of the start; a stop, and a start that fails half way, run them backwards.
   const stops: StopPhase[] = [];
   const stop = (): Promise<void> => stopInPhases([...stops].reverse(), logger);
   try {
-    return { url: await startParts(config, logger, signal, stops), stop };
+    return { url: await startParts(config, logger, signal, stops, plugins), stop };
   } catch (error) {
     await stop();
     throw error;
@@ -65,17 +66,18 @@ async function startParts(
   logger: Logger,
   signal: AbortSignal,
   stops: StopPhase[],
+  plugins: Plugins,
 ): Promise<string> {
   const url = databaseUrl(config.database);
   const store = await openStore(config, url, logger, signal);
   stops.push({ name: "store", limitMs: QUIET_STOP_MS, run: () => store.close() });
-  const registry = builtInCompute();
+  const registry = computeRegistry(plugins.compute);
   const catalog = createComputeCatalog(
     registry,
     computeBlocks(config.compute),
     config.compute.default_provider ?? null,
   );
-  const { manager, stopWorkflow } = await createManager(config, logger);
+  const { manager, stopWorkflow } = await createManager(config, logger, plugins);
   stops.push({ name: "workflow", run: stopWorkflow });
   const background = createBackground(
     store,
@@ -127,7 +129,12 @@ async function startParts(
       store,
       manager,
       settings: reconcilerSettings(config, config.http.public_url ?? address),
-      engineConfigHash: (name) => catalog.get(name)?.engineConfigHash ?? null,
+      computeEngine(name) {
+        const known = catalog.get(name);
+        if (known === null) return null;
+        const { engineConfigHash, boundToScope } = known;
+        return { engineConfigHash, boundToScope };
+      },
       onTransition: () => background.wake(),
       logger,
       random: Math.random,
@@ -180,22 +187,12 @@ async function openStore(config: Config, url: string, logger: Logger, signal: Ab
 async function createManager(
   config: Config,
   logger: Logger,
+  plugins: Plugins,
 ): Promise<{ readonly manager: WorkflowManager; stopWorkflow: () => Promise<void> }> {
-  const { restate } = config.workflow;
-  const providers: WorkflowProvider[] = [
-    createRestateProvider({
-      ingressUrl: restate.endpoint,
-      adminUrl: restate.admin_endpoint,
-      authToken: restate.auth_token ?? null,
-      requestTimeoutMs: restate.request_timeout,
-      queryTimeoutMs: restate.request_timeout,
-      namespace: restate.worker_namespace,
-      servicePrefix: restate.worker_service_prefix,
-    }),
-  ];
+  const providers = [...(await createWorkflowProviders(config, plugins.workflow, logger))];
   let stopMock: (() => Promise<void>) | null = null;
   if (config.controller.workflow_provider === "mock") {
-    const mock = await startMockEngine(config, logger);
+    const mock = await startMockEngine(config, logger, plugins.compute);
     providers.push(mock.provider);
     stopMock = mock.stop;
   }

@@ -7,12 +7,14 @@ import { createComputeResolver } from "../worker/compute-resolver.ts";
 import type { WorkflowWorkerEngine } from "../worker/engine.ts";
 import { createLandlordApi, type LandlordApi } from "../worker/landlord-api.ts";
 import { createProgressReporter } from "../worker/progress.ts";
-import { createRestateWorkerEngine } from "../worker/restate/restate-worker-engine.ts";
+import { serveOwnScopes } from "../worker/own-scopes.ts";
 import type { WorkerContext } from "../worker/worker-context.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { JsonObject } from "../domain/json.ts";
-import { LandlordError } from "../domain/errors.ts";
-import { builtInCompute } from "./compute-registry.ts";
+import { environment } from "../config/environment.ts";
+import { computeRegistry } from "./compute-registry.ts";
+import type { Plugins } from "./plugins.ts";
+import { createWorkerEngine } from "./workflow-engines.ts";
 
 const API_TIMEOUT_MS = 5_000;
 
@@ -26,7 +28,7 @@ export function createWorkerContext(
   config: WorkerConfig,
   api: LandlordApi | null,
   logger: Logger,
-  registry: ComputeRegistry = builtInCompute(),
+  registry: ComputeRegistry,
 ): WorkerContext {
   const overrides = Object.fromEntries(
     Object.entries(config.worker.compute_overrides).filter(
@@ -39,7 +41,7 @@ export function createWorkerContext(
     {
       cacheTtlMs: config.worker.compute_cache_ttl,
       overrides,
-      context: { dataDir: resolvePath(config.data_dir) },
+      context: { dataDir: resolvePath(config.data_dir), environment: environment() },
     },
     logger,
     () => performance.now(),
@@ -61,14 +63,9 @@ export async function startWorker(
   config: WorkerConfig,
   logger: Logger,
   signal: AbortSignal,
+  plugins: Plugins = { compute: [], workflow: [] },
 ): Promise<RunningWorker> {
-  if (config.worker.engine !== "restate") {
-    throw new LandlordError(
-      "no_worker_for_engine",
-      `The engine "${config.worker.engine}" runs its worker inside the server; there is no worker process for it.`,
-    );
-  }
-  const { restate } = config.workflow;
+  const registry = computeRegistry(plugins.compute);
   const api =
     config.worker.api_url === undefined
       ? null
@@ -77,29 +74,28 @@ export async function startWorker(
           token: config.worker.api_token ?? null,
           timeoutMs: API_TIMEOUT_MS,
         });
-  const engine = createRestateWorkerEngine(
-    {
-      namespace: restate.worker_namespace,
-      servicePrefix: restate.worker_service_prefix,
-      listenHost: restate.worker_listen_host,
-      listenPort: restate.worker_listen_port,
-      advertisedUrl: restate.worker_advertised_url ?? null,
-      adminUrl: restate.worker_admin_endpoint ?? restate.admin_endpoint,
-      authToken: restate.auth_token ?? null,
-      requestTimeoutMs: restate.request_timeout,
-      identityKeys: restate.worker_identity_keys,
-      failFast: restate.worker_fail_fast,
-      drainTimeoutMs: config.worker.shutdown_timeout,
-    },
-    createWorkerContext(config, api, logger),
-  );
+  const context = createWorkerContext(config, api, logger, registry);
+  const engine = await createWorkerEngine(config, plugins.workflow, context);
   await engine.start();
+  const isRestate = config.worker.engine === "restate";
   try {
-    if (restate.worker_register_on_startup) await engine.register(signal);
+    if (!isRestate || config.workflow.restate.worker_register_on_startup) await engine.register(signal);
   } catch (error) {
     logger.error({ error: messageOf(error) }, "worker could not register");
     await engine.stop();
     throw error;
   }
-  return { engine, stop: () => engine.stop() };
+  const bound = registry.names().filter((name) => registry.get(name).boundToScope === true);
+  const ownScopes = serveOwnScopes(
+    engine,
+    { providers: bound, resolve: (name) => context.resolveByName(name) },
+    logger,
+  );
+  return {
+    engine,
+    async stop() {
+      ownScopes.stop();
+      await engine.stop();
+    },
+  };
 }

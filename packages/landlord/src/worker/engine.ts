@@ -21,6 +21,11 @@ export interface WorkflowWorkerEngine {
    * missing and never removes. With `fail_fast` the first failure throws.
    */
   register(signal: AbortSignal): Promise<void>;
+  /**
+   * Also takes the jobs and questions that are bound to one of these scopes (see `nameInScope`), and lets the engine
+   * know if it knows this worker already. May be called again; scopes are only ever added.
+   */
+  serveScopes(scopes: readonly string[]): Promise<void>;
   stop(): Promise<void>;
   status(): WorkerEngineStatus;
 }

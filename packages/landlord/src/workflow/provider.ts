@@ -66,9 +66,13 @@ export interface WorkflowProvider {
       readonly force: boolean;
     } & CallOptions,
   ): Promise<Execution>;
-  /** A read-only question, answered by a worker. Throws NoWorkerError when none can. */
+  /** A read-only question, answered by a worker, or by one in `scope`. Throws NoWorkerError when none can. */
   query(
-    params: { readonly method: QueryMethod; readonly request: QueryRequest } & CallOptions,
+    params: {
+      readonly method: QueryMethod;
+      readonly request: QueryRequest;
+      readonly scope?: string | null;
+    } & CallOptions,
   ): Promise<Json>;
   /** Creates or updates the engine's definition of the workflow, where the engine keeps one. */
   ensureWorkflow(params: { readonly workflowName: string } & CallOptions): Promise<void>;

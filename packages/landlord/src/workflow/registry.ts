@@ -1,9 +1,19 @@
 import { LandlordError } from "../domain/errors.ts";
 import type { WorkflowProvider } from "./provider.ts";
 
+/** An engine that is not configured here: nothing can be started on it, and nothing that runs there be watched. */
+export class UnknownWorkflowProviderError extends LandlordError {
+  constructor(name: string, known: readonly string[]) {
+    super(
+      "unknown_workflow_provider",
+      `There is no workflow provider "${name}" here. Configured are: ${known.join(", ") || "none"}. An engine must stay configured until the operations that were started on it have ended.`,
+    );
+  }
+}
+
 /** The workflow providers of this process, by name. */
 export interface WorkflowRegistry {
-  /** @throws LandlordError `unknown_workflow_provider`, naming the known ones */
+  /** @throws UnknownWorkflowProviderError */
   get(name: string): WorkflowProvider;
   names(): readonly string[];
 }
@@ -25,10 +35,7 @@ export function createWorkflowRegistry(providers: readonly WorkflowProvider[]): 
     get(name) {
       const provider = byName.get(name);
       if (provider === undefined) {
-        throw new LandlordError(
-          "unknown_workflow_provider",
-          `There is no workflow provider "${name}". Known: ${[...byName.keys()].join(", ") || "none"}.`,
-        );
+        throw new UnknownWorkflowProviderError(name, [...byName.keys()]);
       }
       return provider;
     },

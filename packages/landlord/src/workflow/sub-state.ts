@@ -15,6 +15,20 @@ export const RESTATE_SUB_STATES: Readonly<Record<string, SubState>> = {
   "completed:failure": "failed",
 };
 
+/** Status of an execution of Step Functions; `RUNNING` is split by what its history says (step-functions/history.ts). */
+export const STEP_FUNCTIONS_SUB_STATES: Readonly<Record<string, SubState>> = {
+  RUNNING: "running",
+  "RUNNING:awaiting-health": "waiting",
+  // No worker has taken the task: nothing has begun yet.
+  "RUNNING:awaiting-worker": "waiting",
+  "RUNNING:retrying": "backing-off",
+  PENDING_REDRIVE: "error",
+  SUCCEEDED: "succeeded",
+  FAILED: "failed",
+  TIMED_OUT: "failed",
+  ABORTED: "failed",
+};
+
 /** Statuses of the older surface (see manager.ts). */
 export const LEGACY_STATES: Readonly<Record<SubState, LegacyState>> = {
   running: "running",

@@ -43,7 +43,11 @@ function depsFor(
     runWorker: record("worker"),
     runDev: record("dev"),
     runMigrate: record("migrate"),
-    computeSchemas: { process: z.strictObject({ port_min: z.int().default(1).describe("Port.") }) },
+    configSchemas: () =>
+      Promise.resolve({
+        computeSchemas: { process: z.strictObject({ port_min: z.int().default(1).describe("Port.") }) },
+        workflowSchemas: {},
+      }),
     stdout: { write: (text) => (written.out += text), columns },
     stderr: { write: (text) => (written.err += text), columns },
     env: { LANDLORD_API_URL: server.url, HOME: cwd },

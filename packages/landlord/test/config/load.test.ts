@@ -208,7 +208,6 @@ describe("problems", () => {
     ["workflow: {restate: {timeout: 1s}}", "request_timeout"],
     ["workflow: {restate: {worker_compute_provider: x}}", "compute.default_provider"],
     ["workflow: {temporal: {host: x}}", "not available yet"],
-    ["workflow: {step_functions: {}}", "not available yet"],
     ["controller: {max_retries: 3}", "on_deadline"],
   ])("names the replacement of %s", (file, replacement) => {
     expect(problemsOf({ file })).toEqual([expect.stringContaining(replacement)]);

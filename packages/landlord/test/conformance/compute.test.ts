@@ -1,5 +1,5 @@
 /** The built-in compute providers that need nothing but this machine. */
-import { computeBehaviours, conformanceCases } from "../../src/testing/index.ts";
+import { computeBehaviours, conformanceCases } from "../../src/plugin/testing.ts";
 import { mockCompute } from "./harnesses/mock-compute.ts";
 import { processCompute } from "./harnesses/process-compute.ts";
 import { conformanceTests } from "./kit.ts";

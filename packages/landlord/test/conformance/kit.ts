@@ -1,6 +1,6 @@
 /** Turns conformance cases into tests, and tells the reporter which cell of the table each one is. */
 import { describe, test } from "vitest";
-import type { ConformanceCase, ConformanceResult } from "../../src/testing/index.ts";
+import type { ConformanceCase, ConformanceResult } from "../../src/plugin/testing.ts";
 
 declare module "vitest" {
   interface TaskMeta {

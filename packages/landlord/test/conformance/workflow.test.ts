@@ -1,5 +1,5 @@
 /** The engine in memory, and a real Restate server. */
-import { conformanceCases, workflowBehaviours } from "../../src/testing/index.ts";
+import { conformanceCases, workflowBehaviours } from "../../src/plugin/testing.ts";
 import { mockWorkflow } from "./harnesses/mock-workflow.ts";
 import { restateWorkflow } from "./harnesses/restate-workflow.ts";
 import { conformanceTests } from "./kit.ts";

@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 import pg from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { createApp, type App } from "../../src/http/app.ts";
-import { builtInCompute, createComputeCatalog } from "../../src/start/compute-registry.ts";
+import { computeRegistry, createComputeCatalog } from "../../src/start/compute-registry.ts";
 import { openPostgresStore } from "../../src/store/postgres/postgres-store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { apiOf, type Answer, type Api } from "../support/api.ts";
@@ -124,7 +124,7 @@ describe("a silent database", () => {
       },
       () => undefined,
     );
-    const catalog = createComputeCatalog(builtInCompute(), new Map([["mock", {}]]), null);
+    const catalog = createComputeCatalog(computeRegistry(), new Map([["mock", {}]]), null);
     app = await createApp(
       {
         store,

@@ -111,7 +111,7 @@ export async function startMockSystem(
         store,
         manager: createWorkflowManager(createWorkflowRegistry([wrap(engine.provider)]), "mock"),
         settings: { ...RECONCILER_SETTINGS, leaseOwner: randomUUID(), ...settings },
-        engineConfigHash: () => null,
+        computeEngine: () => null,
         onTransition: () => undefined,
         logger: testLogger,
         random: Math.random,

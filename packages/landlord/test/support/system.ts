@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { randomUUID } from "node:crypto";
 import { inject } from "vitest";
 import { loadConfig, type FlagSetting } from "../../src/config/load.ts";
-import { builtInCompute, computeSchemas } from "../../src/start/compute-registry.ts";
+import { computeRegistry, computeSchemas } from "../../src/start/compute-registry.ts";
 import { startServer, type RunningServer } from "../../src/start/server.ts";
 import { startWorker, type RunningWorker } from "../../src/start/worker.ts";
 import { createLogger, silentLogger, type Logger } from "../../src/telemetry/logger.ts";
@@ -15,7 +15,7 @@ import { createTestDatabase, type TestDatabase } from "./database.ts";
 export const testLogger: Logger =
   process.env["TEST_LOG"] === undefined ? silentLogger : createLogger({ level: "debug", format: "pretty" });
 
-const schemas = computeSchemas(builtInCompute());
+const schemas = computeSchemas(computeRegistry());
 
 function flagsOf(settings: Readonly<Record<string, unknown>>): FlagSetting[] {
   return Object.entries(settings).map(([key, value]) => ({ key, value, flag: "--set" }));

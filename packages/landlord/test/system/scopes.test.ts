@@ -14,24 +14,26 @@ import type { TenantBody } from "../../src/contract/tenant.ts";
 let system: TestSystem;
 let api: Api;
 let elsewhere: string;
-/** An execution in flight retries its worker's address, so the workers of this test share one. */
-let sameAddress: Readonly<Record<string, number>>;
+/** Each host has its own address and keeps it: an execution in flight retries its worker's. */
+let home: Readonly<Record<string, unknown>>;
+let foreign: Readonly<Record<string, unknown>>;
 
 beforeEach(async () => {
   elsewhere = await mkdtemp(join(tmpdir(), "landlord-elsewhere-"));
   system = await startTestSystem({ worker: false });
   api = apiOf(system.url);
-  const [port = 0] = await pickFreePorts(1);
-  sameAddress = { "workflow.restate.worker_listen_port": port };
+  const [homePort = 0, foreignPort = 0] = await pickFreePorts(2);
+  home = { "workflow.restate.worker_listen_port": homePort };
+  foreign = { "workflow.restate.worker_listen_port": foreignPort, data_dir: elsewhere };
 });
 afterEach(async () => {
   await system.stop();
   await rm(elsewhere, { recursive: true, force: true });
 });
 
-async function create(config: Record<string, unknown>): Promise<string> {
+async function create(config: Record<string, unknown>, name = "far"): Promise<string> {
   const { body } = await api.call<TenantBody>("POST", "/v1/tenants", {
-    name: "far",
+    name,
     compute_provider: "process",
     compute_config: config,
   });
@@ -47,18 +49,37 @@ const unreachable = (id: string): Promise<TenantBody> =>
     { what: "it says that another host is needed" },
   );
 
-test("an update on another host does not start a second set, and says which host is needed", async () => {
-  const home = await system.startWorker(sameAddress);
+test("jobs go to the host of the tenant, whichever worker came last", async () => {
+  await system.startWorker(home);
   const id = await create(sleeper());
   await api.waitFor(id, "ready");
-  await home.stop();
-  const foreign = await system.startWorker({ ...sameAddress, data_dir: elsewhere });
+  await system.startWorker(foreign);
+  const elsewhereId = await create(sleeper(), "near");
+  await api.waitFor(elsewhereId, "ready");
+  const scopes = await system.database.query("SELECT DISTINCT scopes FROM tenants");
+  expect(scopes).toHaveLength(2);
+  for (const tenant of [id, elsewhereId]) {
+    await api.call("PUT", `/v1/tenants/${tenant}`, { compute_config: sleeper(200_000) });
+  }
+  for (const tenant of [id, elsewhereId]) {
+    await eventually(async () => (await api.tenant(tenant))?.observed_generation === 2, { what: "updated" });
+    expect(takeCensus(new Set([tenant])).leaders.get(tenant)).toHaveLength(1);
+  }
+  for (const tenant of [id, elsewhereId]) await api.call("DELETE", `/v1/tenants/${tenant}`);
+  for (const tenant of [id, elsewhereId]) await api.waitGone(tenant);
+});
+
+test("an update waits for the host of the tenant, starts no second set elsewhere, and says where it waits", async () => {
+  const worker = await system.startWorker(home);
+  const id = await create(sleeper());
+  await api.waitFor(id, "ready");
+  await worker.stop();
+  await system.startWorker(foreign);
   await api.call("PUT", `/v1/tenants/${id}`, { compute_config: sleeper(200_000) });
   const waiting = await unreachable(id);
   expect(waiting.status).toBe("updating");
   expect(takeCensus(new Set([id])).leaders.get(id)).toHaveLength(1);
-  await foreign.stop();
-  await system.startWorker(sameAddress);
+  await system.startWorker(home);
   await api.waitFor(id, "ready");
   expect(takeCensus(new Set([id])).leaders.get(id)).toHaveLength(1);
   await api.call("DELETE", `/v1/tenants/${id}`);
@@ -66,7 +87,7 @@ test("an update on another host does not start a second set, and says which host
 });
 
 test("what a failed create left behind is not declared absent from another host", async () => {
-  const home = await system.startWorker(sameAddress);
+  const worker = await system.startWorker(home);
   const id = await create({
     ...sleeper(),
     ports: [{}],
@@ -82,13 +103,12 @@ test("what a failed create left behind is not declared absent from another host"
     },
     { what: "an attempt has failed" },
   );
-  await home.stop();
-  const foreign = await system.startWorker({ ...sameAddress, data_dir: elsewhere });
+  await worker.stop();
+  await system.startWorker(foreign);
   await api.call("DELETE", `/v1/tenants/${id}`);
   await unreachable(id);
   expect((await api.tenant(id))?.status).toBe("deleting");
-  await foreign.stop();
-  await system.startWorker(sameAddress);
+  await system.startWorker(home);
   await api.waitGone(id);
   expect(takeCensus(new Set([id])).leaders.size).toBe(0);
 });

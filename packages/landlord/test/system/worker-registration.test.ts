@@ -17,7 +17,7 @@ import {
   signal,
   untilStatus,
 } from "../support/restate.ts";
-import { scriptedCompute } from "../support/scripted-compute.ts";
+import { scriptedCompute } from "../../src/plugin/testing.ts";
 import { startTestSystem } from "../support/system.ts";
 import { startHoldingProxy } from "../support/holding-proxy.ts";
 import { sleeper } from "../support/workloads.ts";

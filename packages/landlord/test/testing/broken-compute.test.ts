@@ -6,7 +6,7 @@ import {
   conformanceTable,
   runConformance,
   type ConformanceResult,
-} from "../../src/testing/index.ts";
+} from "../../src/plugin/testing.ts";
 import { openListHarness, type Flaw } from "./list-backend.ts";
 
 const GAPS = { "restarts-what-ended": "a list never ends" };

@@ -1,7 +1,7 @@
 /** The workflow kit is worth something only if it fails what is broken. */
 import { randomUUID } from "node:crypto";
 import { describe, expect, test } from "vitest";
-import { conformanceCases, runConformance, workflowBehaviours } from "../../src/testing/index.ts";
+import { conformanceCases, runConformance, workflowBehaviours } from "../../src/plugin/testing.ts";
 import type { WorkflowProvider, WorkflowStatus } from "../../src/workflow/provider.ts";
 import { openMockEngineHarness } from "../conformance/harnesses/mock-workflow.ts";
 

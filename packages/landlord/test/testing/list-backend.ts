@@ -18,7 +18,7 @@ import {
 } from "../../src/compute/provider.ts";
 import { messageOf } from "../../src/domain/errors.ts";
 import type { JsonObject } from "../../src/domain/json.ts";
-import { Faults, type ComputeHarness } from "../../src/testing/index.ts";
+import { Faults, type ComputeHarness } from "../../src/plugin/testing.ts";
 
 export type Flaw =
   | "forgets on restart"

@@ -19,7 +19,7 @@ import {
   retryable,
   withMethods,
 } from "./job-kit.ts";
-import { healthyObservation, scriptedCompute } from "../support/scripted-compute.ts";
+import { healthyObservation, scriptedCompute } from "../../src/plugin/testing.ts";
 
 async function run(
   host: Host,

@@ -85,7 +85,7 @@ describe("older call", () => {
 
   test("validate names what is wrong", () => {
     expect(() => manager.validate({ provider: "temporal", workflowName: WORKFLOW_NAME })).toThrow(
-      /no workflow provider "temporal".*Known: mock/s,
+      /no workflow provider "temporal".*Configured are: mock/s,
     );
     expect(() => manager.validate({ provider: null, workflowName: "no spaces" })).toThrow(
       /not a workflow name/,

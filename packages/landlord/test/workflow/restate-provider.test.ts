@@ -16,7 +16,7 @@ import {
   statusOf,
   untilStatus,
 } from "../support/restate.ts";
-import { healthyObservation, scriptedCompute, transient } from "../support/scripted-compute.ts";
+import { healthyObservation, scriptedCompute, transient } from "../../src/plugin/testing.ts";
 
 const opened: { close(): Promise<void> }[] = [];
 afterEach(async () => {

@@ -1,7 +1,8 @@
 /** What a tenant may say about its process, and what the operator may: schema, defaults and validation. No I/O. */
 import { z } from "zod";
 import type { ComputeDescription, ConfigProblem } from "../provider.ts";
-import { type JsonObject, withDefaults, pointerSegment } from "../../domain/json.ts";
+import { environment, reservedEnvProblems, schemaProblems, seconds, text } from "../config-schema.ts";
+import { type JsonObject, withDefaults } from "../../domain/json.ts";
 
 export const PROCESS_PROVIDER_NAME = "process";
 
@@ -9,14 +10,6 @@ export const PROCESS_PROVIDER_NAME = "process";
 const DEFAULT_PORT_NAME = "default";
 const MAX_PORTS = 16;
 const MAX_ARGUMENTS = 256;
-const MAX_ENV_ENTRIES = 256;
-
-// A NUL cannot travel through exec(2), and would cut the argument short.
-const text = (max: number) =>
-  z
-    .string()
-    .max(max)
-    .regex(/^[^\0]*$/, "must not hold a NUL character");
 
 const argument = text(65_536);
 const command = z
@@ -30,9 +23,6 @@ const portName = z
   .string()
   .regex(/^[a-z0-9_-]{1,63}$/, "must be 1 to 63 characters of a-z, 0-9, _ and -")
   .describe("Name of a port");
-
-const seconds = (min: number, max: number, fallback: number, what: string) =>
-  z.number().min(min).max(max).optional().meta({ default: fallback, description: what });
 
 const healthCheckSchema = z
   .strictObject({
@@ -66,15 +56,7 @@ const resourcesSchema = z
 const tenantShape = {
   compute_provider: z.string().optional().describe("The resolved provider; set by the control plane"),
   command: command.describe("The program and its arguments; run without a shell"),
-  env: z
-    .record(
-      z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,254}$/, "must be a name of letters, digits and _"),
-      text(32_768),
-    )
-    .refine(
-      (env) => Object.keys(env).length <= MAX_ENV_ENTRIES,
-      `must have at most ${MAX_ENV_ENTRIES} entries`,
-    )
+  env: environment
     .optional()
     .describe("Environment variables. Nothing of the worker's own environment is passed on"),
   cwd: text(4096)
@@ -189,24 +171,6 @@ export function stopGraceMs(config: ProcessConfig): number {
   return (config.stop_grace_seconds ?? 5) * 1000;
 }
 
-function pointerOf(path: readonly PropertyKey[]): string {
-  return path.map((key) => pointerSegment(String(key))).join("");
-}
-
-function schemaProblems(error: z.ZodError): ConfigProblem[] {
-  return error.issues.flatMap((issue) => {
-    if (issue.code === "unrecognized_keys") {
-      return issue.keys.map((key) => ({
-        pointer: pointerOf([...issue.path, key]),
-        message: "is not a known key",
-      }));
-    }
-    const message =
-      issue.code === "invalid_key" ? (issue.issues[0]?.message ?? issue.message) : issue.message;
-    return [{ pointer: pointerOf(issue.path), message }];
-  });
-}
-
 function portProblems(config: ProcessConfig): ConfigProblem[] {
   const problems: ConfigProblem[] = [];
   const seen = new Set<string>();
@@ -244,20 +208,15 @@ function healthCheckProblems(config: ProcessConfig): ConfigProblem[] {
   return problems;
 }
 
-function envProblems(config: ProcessConfig): ConfigProblem[] {
-  return Object.keys(config.env ?? {})
-    .filter((name) => name.startsWith("LANDLORD_"))
-    .map((name) => ({
-      pointer: pointerOf(["env", name]),
-      message: "names that start with LANDLORD_ are reserved",
-    }));
-}
-
 /** All problems of a tenant's config, operator defaults merged in; empty when it is valid. */
 export function validateProcessConfig(config: JsonObject): readonly ConfigProblem[] {
   const parsed = processConfigSchema.safeParse(config);
   if (!parsed.success) return schemaProblems(parsed.error);
-  return [...portProblems(parsed.data), ...healthCheckProblems(parsed.data), ...envProblems(parsed.data)];
+  return [
+    ...portProblems(parsed.data),
+    ...healthCheckProblems(parsed.data),
+    ...reservedEnvProblems(parsed.data.env),
+  ];
 }
 
 /** The description that the server loads. */

@@ -31,6 +31,7 @@ export const processComputeFactory: ComputeProviderFactory = {
   name: PROCESS_PROVIDER_NAME,
   engineConfigSchema: processEngineConfigSchema,
   secretKeys: [],
+  boundToScope: true,
   describe: describeProcess,
   async create(engineConfig, context) {
     if (process.platform !== "linux") {

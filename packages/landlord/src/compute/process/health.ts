@@ -1,18 +1,16 @@
 /** One look at whether a workload serves. Only ever asks the tenant's own ports on loopback. */
 import { spawn } from "node:child_process";
 import { join } from "node:path";
-import { request } from "node:http";
 import { connect } from "node:net";
 import type { Health } from "../../domain/tenant.ts";
 import { messageOf } from "../../domain/errors.ts";
 import { sendSignal, uptimeMs } from "../../os/process-identity.ts";
+import { probeHttp } from "../http-probe.ts";
 import { type HealthCheck, healthCheckOf, type ProcessConfig } from "./description.ts";
 import type { LaunchRecord, LaunchState } from "./tenant-files.ts";
 
 /** Without a check, a workload counts as healthy once it lived this long: one that fails at once never does. */
 const SETTLE_WITHOUT_CHECK_MS = 300;
-
-const HEADERS_LIMIT_BYTES = 16_384;
 
 export interface HealthReport {
   readonly health: Health;
@@ -57,36 +55,11 @@ async function ask(
     if (port === undefined)
       return `The health check names the port "${check.portName}", which was not reserved.`;
     return check.type === "http"
-      ? await askHttp(port, check.path, options.signal)
+      ? (await probeHttp({ host: "127.0.0.1", port, path: check.path }, options.signal)).failure
       : await askTcp(port, options.signal);
   } catch (error) {
     return `The health check failed: ${messageOf(error)}.`;
   }
-}
-
-function askHttp(port: number, path: string, signal: AbortSignal): Promise<string | null> {
-  return new Promise((resolve) => {
-    const url = `http://127.0.0.1:${port}${path}`;
-    const asked = request(
-      {
-        host: "127.0.0.1",
-        port,
-        path,
-        method: "GET",
-        agent: false,
-        signal,
-        maxHeaderSize: HEADERS_LIMIT_BYTES,
-      },
-      (response) => {
-        const status = response.statusCode ?? 0;
-        // The status line is the answer; the body may be endless and is not read.
-        response.destroy();
-        resolve(status >= 200 && status < 300 ? null : `${url} answered ${status}.`);
-      },
-    );
-    asked.once("error", (error) => resolve(`${url} did not answer: ${reason(error, signal)}.`));
-    asked.end();
-  });
 }
 
 function askTcp(port: number, signal: AbortSignal): Promise<string | null> {
@@ -143,8 +116,4 @@ function askExec(
       );
     });
   });
-}
-
-function reason(error: Error, signal: AbortSignal): string {
-  return signal.aborted ? "timed out" : error.message;
 }

@@ -38,10 +38,12 @@ const describesItself: ComputeBehaviour = {
       );
     }
     for (const variant of [1, 2]) {
+      const config = harness.config(variant);
+      assert.deepEqual(description.validateConfig(config), [], "a good config has no problems");
       assert.deepEqual(
-        description.validateConfig(harness.config(variant)),
+        description.validateConfig({ ...config, compute_provider: factory.name }),
         [],
-        "a good config has no problems",
+        "a config may hold compute_provider: the control plane freezes the resolved one into it",
       );
     }
     const problems = description.validateConfig(harness.invalidConfig);

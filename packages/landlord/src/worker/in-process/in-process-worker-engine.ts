@@ -65,6 +65,8 @@ export function createInProcessWorkerEngine(
       attachedAt = new Date();
       return Promise.resolve();
     },
+    // It sees what the server's own process sees: there is one scope.
+    serveScopes: () => Promise.resolve(),
     stop() {
       engine.detachWorker();
       return Promise.resolve();

@@ -10,10 +10,11 @@ export function createRestateHandler(
   settings: RestateNaming & { readonly identityKeys: readonly string[] },
   context: WorkerContext,
   inFlight: InFlight,
+  scopes: readonly string[],
 ): ReturnType<typeof restate.createEndpointHandler> {
   const { logger } = context;
   return restate.createEndpointHandler({
-    services: createRestateServices(settings, context, inFlight),
+    services: createRestateServices(settings, context, inFlight, scopes),
     ...(settings.identityKeys.length === 0 ? {} : { identityKeys: [...settings.identityKeys] }),
     logger: (meta, ...message: unknown[]) => {
       const fields = { invocation_id: meta.context?.invocationId, source: meta.source };

@@ -3,6 +3,7 @@
  * code over a running deployment breaks its journals; so registration looks first, adds only what is missing, and
  * never removes. Workflow names carry their version, so what is present already has the right shape.
  */
+import { connect } from "node:net";
 import { request } from "undici";
 import { LandlordError, messageOf, UnavailableError } from "../../domain/errors.ts";
 import type { Logger } from "../../telemetry/logger.ts";
@@ -12,7 +13,10 @@ export interface RegistrationSettings {
   readonly authToken: string | null;
   /** Where the engine reaches the worker; stable over restarts, shared by replicas. */
   readonly advertisedUrl: string;
-  readonly serviceNames: readonly string[];
+  /** Services that any worker may serve. */
+  readonly sharedServices: readonly string[];
+  /** Services that only this worker, and its replicas behind the same URL, can serve. */
+  readonly ownServices: readonly string[];
   readonly requestTimeoutMs: number;
 }
 
@@ -30,11 +34,16 @@ interface AdminAnswer {
 }
 
 /**
- * One attempt.
+ * One attempt. Workers at other URLs may serve the shared services as well: whoever registered last is sent new jobs.
+ * With `takeShared: false` they are left to another worker that is alive, so that two do not take them from each other
+ * for ever.
  *
  * @throws UnavailableError when the admin API does not answer, or cannot reach the worker
  */
-export async function registerOnce(settings: RegistrationSettings): Promise<RegistrationResult> {
+export async function registerOnce(
+  settings: RegistrationSettings,
+  options: { readonly takeShared: boolean } = { takeShared: true },
+): Promise<RegistrationResult> {
   const wanted = normalizedUri(settings.advertisedUrl);
   const deployments = new Map<string, string>();
   const listed = await admin(settings, "GET", "/deployments");
@@ -42,15 +51,21 @@ export async function registerOnce(settings: RegistrationSettings): Promise<Regi
     []) {
     if (deployment.uri !== undefined) deployments.set(deployment.id, normalizedUri(deployment.uri));
   }
-  const present = await Promise.all(
-    settings.serviceNames.map(async (name) => {
-      const service = await admin(settings, "GET", `/services/${name}`, undefined, [404]);
-      if (service.status === 404) return false;
-      const deploymentId = (service.body as { deployment_id?: string }).deployment_id;
-      return deploymentId !== undefined && deployments.get(deploymentId) === wanted;
-    }),
-  );
-  if (present.every(Boolean)) return "already_registered";
+  const servedAt = async (name: string): Promise<string | null> => {
+    const service = await admin(settings, "GET", `/services/${name}`, undefined, [404]);
+    if (service.status === 404) return null;
+    return deployments.get((service.body as { deployment_id?: string }).deployment_id ?? "") ?? null;
+  };
+  const [own, shared] = await Promise.all([
+    Promise.all(settings.ownServices.map(async (name) => (await servedAt(name)) === wanted)),
+    Promise.all(
+      settings.sharedServices.map(async (name) => {
+        const at = await servedAt(name);
+        return at === wanted || (!options.takeShared && at !== null && (await isListening(at, settings)));
+      }),
+    ),
+  ]);
+  if ([...own, ...shared].every(Boolean)) return "already_registered";
   // A known URI is only discovered again when forced; an unknown one must not be forced over anything.
   const force = [...deployments.values()].includes(wanted);
   await admin(settings, "POST", "/deployments", { uri: settings.advertisedUrl, force });
@@ -69,7 +84,11 @@ export async function registerWithRetry(
     try {
       const result = await registerOnce(settings);
       logger.info(
-        { advertised_url: settings.advertisedUrl, services: settings.serviceNames, attempt },
+        {
+          advertised_url: settings.advertisedUrl,
+          services: [...settings.sharedServices, ...settings.ownServices],
+          attempt,
+        },
         result === "registered"
           ? "worker registered with Restate"
           : "worker was already registered with Restate",
@@ -131,6 +150,25 @@ async function admin(
     );
   }
   return { status, body: text === "" ? null : (JSON.parse(text) as unknown) };
+}
+
+/** Somebody accepts connections at the URI. A worker that only we cannot reach is taken for gone, and comes back. */
+function isListening(uri: string, settings: RegistrationSettings): Promise<boolean> {
+  return new Promise((resolve) => {
+    const { hostname, port, protocol } = new URL(uri);
+    const socket = connect({
+      host: hostname.replace(/^\[|\]$/g, ""),
+      port: port === "" ? (protocol === "https:" ? 443 : 80) : Number(port),
+      timeout: settings.requestTimeoutMs,
+    });
+    const end = (isOpen: boolean): void => {
+      socket.destroy();
+      resolve(isOpen);
+    };
+    socket.on("connect", () => end(true));
+    socket.on("timeout", () => end(false));
+    socket.on("error", () => end(false));
+  });
 }
 
 function normalizedUri(uri: string): string {

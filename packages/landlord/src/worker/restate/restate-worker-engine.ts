@@ -2,10 +2,11 @@
 import { createServer, type Http2Server, type ServerHttp2Session } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { LandlordError, messageOf } from "../../domain/errors.ts";
-import { QUERY_SERVICE_NAME, WORKFLOW_NAME } from "../../contract/job.ts";
+import { nameInScope, QUERY_SERVICE_NAME, WORKFLOW_NAME } from "../../contract/job.ts";
 import { restateServiceName, type RestateNaming } from "../../contract/restate-names.ts";
 import type { WorkflowWorkerEngine } from "../engine.ts";
 import type { WorkerContext } from "../worker-context.ts";
+import type { createRestateHandler } from "./handler.ts";
 import { registerOnce, registerWithRetry, type RegistrationSettings } from "./registration.ts";
 
 export interface RestateWorkerSettings extends RestateNaming {
@@ -38,7 +39,9 @@ export function createRestateWorkerEngine(
   const { logger } = context;
   const sessions = new Set<ServerHttp2Session>();
   const stopped = new AbortController();
+  const scopes = new Set<string>();
   let server: Http2Server | null = null;
+  let handle: ReturnType<typeof createRestateHandler> | null = null;
   let listenAddress: string | null = null;
   let registeredAt: Date | null = null;
   let lastRegistrationError: string | null = null;
@@ -52,15 +55,30 @@ export function createRestateWorkerEngine(
       adminUrl: settings.adminUrl,
       authToken: settings.authToken,
       advertisedUrl: settings.advertisedUrl ?? listenAddress,
-      serviceNames: [WORKFLOW_NAME, QUERY_SERVICE_NAME].map((name) => restateServiceName(settings, name)),
+      sharedServices: servicesIn(null),
+      ownServices: [...scopes].flatMap(servicesIn),
       requestTimeoutMs: settings.requestTimeoutMs,
     };
   }
 
+  function servicesIn(scope: string | null): string[] {
+    return [WORKFLOW_NAME, QUERY_SERVICE_NAME].map((name) =>
+      restateServiceName(settings, nameInScope(name, scope)),
+    );
+  }
+
+  /** Loaded here: a process that runs no Restate worker needs no SDK. */
+  async function buildHandler(): Promise<void> {
+    const handlers = await import("./handler.ts");
+    const inFlight = { enter: () => (jobsInFlight += 1), leave: () => (jobsInFlight -= 1) };
+    handle = handlers.createRestateHandler(settings, context, inFlight, [...scopes]);
+  }
+
   async function checkRegistration(): Promise<void> {
     try {
-      const result = await registerOnce(registration());
-      if (result === "registered") logger.warn({}, "Restate had forgotten this worker; registered again");
+      const result = await registerOnce(registration(), { takeShared: false });
+      if (result === "registered")
+        logger.warn({}, "Restate did not send this worker all of its work; registered again");
       registeredAt = new Date();
       lastRegistrationError = null;
     } catch (error) {
@@ -73,13 +91,8 @@ export function createRestateWorkerEngine(
     name: "restate",
     async start() {
       if (server !== null) return;
-      // Loaded here: a process that runs no Restate worker needs no SDK.
-      const { createRestateHandler } = await import("./handler.ts");
-      const handler = createRestateHandler(settings, context, {
-        enter: () => (jobsInFlight += 1),
-        leave: () => (jobsInFlight -= 1),
-      });
-      server = createServer(handler);
+      await buildHandler();
+      server = createServer((request, response) => handle?.(request, response));
       server.on("session", (session) => {
         sessions.add(session);
         session.on("close", () => sessions.delete(session));
@@ -108,6 +121,13 @@ export function createRestateWorkerEngine(
         settings.registrationCheckMs ?? REGISTRATION_CHECK_MS,
       );
       registrationCheck.unref();
+    },
+    async serveScopes(added) {
+      const before = scopes.size;
+      for (const scope of added) scopes.add(scope);
+      if (scopes.size === before) return;
+      if (handle !== null) await buildHandler();
+      if (registeredAt !== null) await checkRegistration();
     },
     async stop() {
       stopped.abort();

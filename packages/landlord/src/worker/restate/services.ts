@@ -2,6 +2,7 @@
 import "./with-resolvers.ts";
 import * as restate from "@restatedev/restate-sdk";
 import {
+  nameInScope,
   provisionRequestSchema,
   QUERY_METHODS,
   QUERY_SERVICE_NAME,
@@ -45,13 +46,24 @@ export interface InFlight {
 
 type Service = restate.WorkflowDefinition<string, unknown> | restate.ServiceDefinition<string, unknown>;
 
+/** The tenant workflow and the query service, once for everybody and once for each scope. */
 export function createRestateServices(
+  naming: RestateNaming,
+  context: WorkerContext,
+  inFlight: InFlight,
+  scopes: readonly string[],
+): Service[] {
+  return [null, ...scopes].flatMap((scope) => servicesIn(scope, naming, context, inFlight));
+}
+
+function servicesIn(
+  scope: string | null,
   naming: RestateNaming,
   context: WorkerContext,
   inFlight: InFlight,
 ): Service[] {
   const tenant = restate.workflow({
-    name: restateServiceName(naming, WORKFLOW_NAME),
+    name: restateServiceName(naming, nameInScope(WORKFLOW_NAME, scope)),
     handlers: {
       run: async (ctx: restate.WorkflowContext, input: unknown): Promise<JobResult> => {
         inFlight.enter();
@@ -88,7 +100,7 @@ export function createRestateServices(
     ]),
   );
   const query = restate.service({
-    name: restateServiceName(naming, QUERY_SERVICE_NAME),
+    name: restateServiceName(naming, nameInScope(QUERY_SERVICE_NAME, scope)),
     handlers,
     options: { retryPolicy: { maxAttempts: 2, onMaxAttempts: "kill" }, journalRetention: 0 },
   });

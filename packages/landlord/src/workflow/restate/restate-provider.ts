@@ -2,7 +2,7 @@
  * Restate as workflow engine. A tenant job is a workflow keyed by the execution id, so Restate itself makes `invoke`
  * idempotent: a second submission of a key is `PreviouslyAccepted`, whoever sent it first.
  */
-import { QUERY_SERVICE_NAME, VOID_REQUEST } from "../../contract/job.ts";
+import { nameInScope, QUERY_SERVICE_NAME, VOID_REQUEST } from "../../contract/job.ts";
 import { canonicalJson, type Json } from "../../domain/json.ts";
 import { LandlordError, messageOf } from "../../domain/errors.ts";
 import {
@@ -115,8 +115,8 @@ export function createRestateProvider(settings: RestateProviderSettings): Workfl
       }
       return found;
     },
-    async query({ method, request, signal }) {
-      const service = serviceName(QUERY_SERVICE_NAME);
+    async query({ method, request, scope, signal }) {
+      const service = serviceName(nameInScope(QUERY_SERVICE_NAME, scope ?? null));
       try {
         const response = await http.call({
           base: "ingress",

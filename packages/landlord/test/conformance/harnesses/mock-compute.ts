@@ -3,8 +3,8 @@ import { ComputeError, type ComputeProvider } from "../../../src/compute/provide
 import { createMockComputeProvider, mockComputeFactory } from "../../../src/compute/mock/provider.ts";
 import { MockWorld } from "../../../src/compute/mock/world.ts";
 import { messageOf } from "../../../src/domain/errors.ts";
-import type { ComputeHarness, ConformanceSubject } from "../../../src/testing/index.ts";
-import { Faults } from "../../../src/testing/index.ts";
+import type { ComputeHarness, ConformanceSubject } from "../../../src/plugin/testing.ts";
+import { Faults } from "../../../src/plugin/testing.ts";
 
 /** The provider with its world at the far end of calls that may fail. */
 export function atDistance(provider: ComputeProvider, faults: Faults): ComputeProvider {

@@ -8,7 +8,7 @@ import {
   Faults,
   type ConformanceSubject,
   type WorkflowHarness,
-} from "../../../src/testing/index.ts";
+} from "../../../src/plugin/testing.ts";
 
 function atDistance(provider: WorkflowProvider, faults: Faults): WorkflowProvider {
   const call = <T>(name: string, perform: () => Promise<T>, isEffect = false): Promise<T> =>

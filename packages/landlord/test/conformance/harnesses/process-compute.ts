@@ -6,7 +6,7 @@ import { processComputeFactory } from "../../../src/compute/process/factory.ts";
 import { ProcessComputeProvider } from "../../../src/compute/process/provider.ts";
 import { detectCgroups } from "../../../src/compute/process/cgroup.ts";
 import type { Owner } from "../../../src/compute/provider.ts";
-import { Faults, type ComputeHarness, type ConformanceSubject } from "../../../src/testing/index.ts";
+import { Faults, type ComputeHarness, type ConformanceSubject } from "../../../src/plugin/testing.ts";
 import { livingTenants } from "../../support/census.ts";
 import { eventually } from "../../support/eventually.ts";
 

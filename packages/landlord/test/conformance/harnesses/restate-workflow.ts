@@ -9,7 +9,7 @@ import {
   type FaultProxy,
   type ProxiedRequest,
   type WorkflowHarness,
-} from "../../../src/testing/index.ts";
+} from "../../../src/plugin/testing.ts";
 import { randomNamespace } from "../../support/system.ts";
 
 interface Balancer {

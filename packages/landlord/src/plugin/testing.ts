@@ -12,21 +12,21 @@ export {
   type ConformanceResult,
   type ConformanceSubject,
   type Gaps,
-} from "./behaviour.ts";
-export { CallLostError, Faults, type FaultPlan } from "./faults.ts";
+} from "../testing/behaviour.ts";
+export { CallLostError, Faults, type FaultPlan } from "../testing/faults.ts";
 export {
   startFaultProxy,
   type FaultProxy,
   type FaultProxyOptions,
   type ProxiedRequest,
-} from "./fault-proxy.ts";
-export type { ComputeHarness } from "./compute/harness.ts";
-export { computeBehaviours } from "./compute/kit.ts";
-export type { WorkerUnderTest, WorkflowHarness } from "./workflow/harness.ts";
-export { workflowBehaviours } from "./workflow/kit.ts";
+} from "../testing/fault-proxy.ts";
+export type { ComputeHarness } from "../testing/compute/harness.ts";
+export { computeBehaviours } from "../testing/compute/kit.ts";
+export type { WorkerUnderTest, WorkflowHarness } from "../testing/workflow/harness.ts";
+export { workflowBehaviours } from "../testing/workflow/kit.ts";
 export {
   healthyObservation,
   scriptedCompute,
   transient,
   type ScriptedCompute,
-} from "./workflow/scripted-compute.ts";
+} from "../testing/workflow/scripted-compute.ts";

@@ -1,0 +1,173 @@
+/** What the tests of the Docker provider share: a daemon, providers, specs, and looks behind the provider's back. */
+import { randomUUID } from "node:crypto";
+import { afterAll, afterEach, beforeAll } from "vitest";
+import type { ComputeProvider, ComputeRef, ComputeSpec, Observation } from "../../../src/compute/provider.ts";
+import { dockerComputeFactory } from "../../../src/compute/docker/factory.ts";
+import { configHash, type JsonObject } from "../../../src/domain/json.ts";
+import {
+  askDocker,
+  type DockerDaemon,
+  loadTestImage,
+  startDockerDaemon,
+} from "../../support/engines/docker-daemon.ts";
+import { eventually } from "../../support/eventually.ts";
+
+export const instanceId = "test-instance";
+export const image = "landlord-test:1";
+export const options = { idempotencyKey: "key", signal: new AbortController().signal };
+
+let shared: DockerDaemon | null = null;
+
+/** The daemon of this test file. */
+export function dockerHost(): string {
+  if (shared === null) throw new Error("useDocker() was not called");
+  return shared.host;
+}
+
+export function useDocker(): void {
+  beforeAll(async () => {
+    shared = await startDockerDaemon();
+    await loadTestImage(shared.host);
+  });
+  afterEach(() => removeAll(dockerHost()));
+  afterAll(() => shared?.stop());
+}
+
+export async function newProvider(engine: JsonObject = {}): Promise<ComputeProvider> {
+  const block = dockerComputeFactory.engineConfigSchema.parse({
+    ...engine,
+    host: engine["host"] ?? dockerHost(),
+  });
+  return dockerComputeFactory.create(block, { dataDir: "/nonexistent", environment: {} });
+}
+
+export const web: JsonObject = {
+  image,
+  ports: [{ name: "web", container_port: 8080 }],
+  health_check: { type: "http", path: "/" },
+  stop_grace_seconds: 1,
+};
+export const sleeper: JsonObject = { image, command: ["sleep", "1000"], stop_grace_seconds: 0 };
+
+export function newSpec(config: JsonObject = web, overrides: Partial<ComputeSpec> = {}): ComputeSpec {
+  return {
+    instanceId,
+    tenantId: randomUUID(),
+    tenantName: "acme",
+    generation: 1,
+    configHash: configHash(config),
+    config,
+    labels: {},
+    ...overrides,
+  };
+}
+
+/** The same tenant, one generation on. */
+export function next(spec: ComputeSpec, config: JsonObject = spec.config): ComputeSpec {
+  return { ...spec, generation: spec.generation + 1, config, configHash: configHash(config) };
+}
+
+export const refOf = (spec: ComputeSpec, scopes: readonly string[] = []): ComputeRef => ({
+  instanceId: spec.instanceId,
+  tenantId: spec.tenantId,
+  scopes,
+});
+
+export async function observe(provider: ComputeProvider, spec: ComputeSpec): Promise<Observation> {
+  const [observation] = await provider.observe([refOf(spec)], options.signal);
+  if (observation === undefined) throw new Error("no observation");
+  return observation;
+}
+
+export async function applied(provider: ComputeProvider, spec: ComputeSpec): Promise<Observation> {
+  const result = await provider.apply(spec, options);
+  if (result.kind !== "applied") throw new Error(`stale(${result.generation})`);
+  return result.observation;
+}
+
+/** As the job does it: applies until the spec is healthy. A failure is a failure at once. */
+export async function converge(provider: ComputeProvider, spec: ComputeSpec): Promise<Observation> {
+  const outcome = await eventually(
+    async () => {
+      try {
+        const observation = await applied(provider, spec);
+        return observation.health === "healthy" ? { observation } : null;
+      } catch (error) {
+        return { error };
+      }
+    },
+    { what: `generation ${spec.generation} is healthy`, everyMs: 100, timeoutMs: 30_000 },
+  );
+  if ("error" in outcome) throw outcome.error;
+  return outcome.observation;
+}
+
+export const destroy = (provider: ComputeProvider, spec: ComputeSpec, generation = spec.generation) =>
+  provider.destroy({ ...refOf(spec), generation }, options);
+
+export async function fetchText(url: string | undefined): Promise<string> {
+  return (await fetch(url ?? "http://none", { signal: AbortSignal.timeout(2_000) })).text();
+}
+
+interface ListedContainer {
+  readonly Id: string;
+  readonly Names: readonly string[];
+  readonly State: string;
+  readonly Labels: Readonly<Record<string, string>>;
+}
+
+async function json<T>(host: string, path: string): Promise<T> {
+  const { status, body } = await askDocker(host, "GET", path);
+  if (status !== 200) throw new Error(`${path}: ${status} ${body}`);
+  return JSON.parse(body) as T;
+}
+
+/** All containers of the tenant, in any state. */
+export async function containersOf(
+  spec: ComputeSpec,
+  host = dockerHost(),
+): Promise<readonly ListedContainer[]> {
+  const filters = JSON.stringify({ label: [`landlord.tenant=${spec.tenantId}`] });
+  return json(host, `/containers/json?all=1&filters=${encodeURIComponent(filters)}`);
+}
+
+/** Generations that run, serving or being drained, lowest first. */
+export async function runningOf(spec: ComputeSpec, host = dockerHost()): Promise<readonly number[]> {
+  const containers = await containersOf(spec, host);
+  return containers
+    .filter(({ State }) => State === "running")
+    .map(({ Labels }) => Number(Labels["landlord.generation"]))
+    .sort((a, b) => a - b);
+}
+
+export interface Inspected {
+  readonly Name: string;
+  readonly Config: { readonly Env: readonly string[]; readonly Labels: Readonly<Record<string, string>> };
+  readonly HostConfig: Readonly<Record<string, unknown>>;
+  readonly State: { readonly Status: string; readonly Pid: number };
+  readonly Mounts: readonly Readonly<Record<string, unknown>>[];
+}
+
+export async function inspect(id: string | undefined, host = dockerHost()): Promise<Inspected> {
+  return json(host, `/containers/${id}/json`);
+}
+
+export async function namesOf(
+  kind: "volumes" | "networks",
+  spec: ComputeSpec,
+  host = dockerHost(),
+): Promise<readonly string[]> {
+  const filters = JSON.stringify({ label: [`landlord.tenant=${spec.tenantId}`] });
+  const path = `/${kind}?filters=${encodeURIComponent(filters)}`;
+  const found =
+    kind === "volumes"
+      ? ((await json<{ Volumes: { Name: string }[] | null }>(host, path)).Volumes ?? [])
+      : await json<{ Name: string }[]>(host, path);
+  return found.map(({ Name }) => Name);
+}
+
+/** Ends every container of the daemon, whoever made it. */
+async function removeAll(host: string): Promise<void> {
+  const containers = await json<ListedContainer[]>(host, "/containers/json?all=1");
+  await Promise.all(containers.map(({ Id }) => askDocker(host, "DELETE", `/containers/${Id}?force=1&v=1`)));
+}

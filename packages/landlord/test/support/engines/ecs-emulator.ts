@@ -1,0 +1,3 @@
+export function findEcsEmulator(): null {
+  return null;
+}

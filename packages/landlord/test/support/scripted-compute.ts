@@ -1,6 +1,0 @@
-export {
-  healthyObservation,
-  scriptedCompute,
-  transient,
-  type ScriptedCompute,
-} from "../../src/testing/index.ts";

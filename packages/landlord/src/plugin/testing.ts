@@ -30,3 +30,5 @@ export {
   transient,
   type ScriptedCompute,
 } from "../testing/workflow/scripted-compute.ts";
+export type { StoreHarness } from "../testing/store/harness.ts";
+export { storeBehaviours } from "../testing/store/kit.ts";

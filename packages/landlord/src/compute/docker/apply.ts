@@ -5,7 +5,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { type ApplyResult, ComputeError, type ComputeSpec, type EffectOptions } from "../provider.ts";
 import { containerBody } from "./container-body.ts";
-import { aborted, contended, hasStatus, startError } from "./errors.ts";
+import { aborted, contended, DockerFailure, hasStatus, startError } from "./errors.ts";
 import { removeLowerFences, isFenced, writeFence } from "./fence.ts";
 import { exitMessage } from "./health.ts";
 import { chooseHostPorts } from "./host-ports.ts";
@@ -151,8 +151,9 @@ async function start(work: Work, spec: ComputeSpec, config: DockerConfig, place:
   } catch (error) {
     if (hasStatus(error, 404) && (await engine.inspect(place.own.id, signal)) === null) return "again";
     const failure = startError(error);
-    if (isPortConflict(failure) && !hasFixedPort(config, failure)) {
-      // Somebody has a port that was free when it was chosen: the next container gets another.
+    // Somebody has a port that was free when it was chosen: the next container gets another.
+    const isPortTaken = isPortConflict(failure) && !hasFixedPort(config, failure);
+    if (isPortTaken || isHalfStarted(error)) {
       await engine.remove(place.own.id, signal);
       return "again";
     }
@@ -185,6 +186,14 @@ async function stopRivals(
 function isRivalOf(container: OwnContainer, config: DockerConfig): boolean {
   const parsed = dockerConfigSchema.safeParse(configOfLabel(container.config, []));
   return !parsed.success || areRivals(config, parsed.data);
+}
+
+/**
+ * A daemon that was killed within a start forgets the start, and its runtime remembers the id: no start of this
+ * container will ever succeed, and one of another id will.
+ */
+function isHalfStarted(error: unknown): boolean {
+  return error instanceof DockerFailure && /^task \w+: already exists|id already in use/.test(error.message);
 }
 
 function isPortConflict(failure: unknown): failure is ComputeError {

@@ -1,6 +1,7 @@
 /** What workers, provider and engine do when one of them dies, is cut off, stops or is refused. */
 import { randomUUID } from "node:crypto";
 import { spawn, type ChildProcess } from "node:child_process";
+import { SFN } from "@aws-sdk/client-sfn";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { nameInScope, WORKFLOW_NAME } from "../../../src/contract/job.ts";
 import type { ComputeProvider, Observation } from "../../../src/compute/provider.ts";
@@ -12,9 +13,17 @@ import {
 } from "../../support/engines/step-functions-emulator.ts";
 import { eventually } from "../../support/eventually.ts";
 import { provisionRequest, signal, statusOf, untilStatus } from "../../support/restate.ts";
-import { healthyObservation, scriptedCompute } from "../../../src/plugin/testing.ts";
+import { healthyObservation, scriptedCompute, transient } from "../../../src/plugin/testing.ts";
 import { startAwsProxy, type AwsProxy } from "./aws-proxy.ts";
-import { ended, invoke, randomPrefix, stepFunctionsProvider, stepFunctionsWorker, stop } from "./kit.ts";
+import {
+  ended,
+  invoke,
+  randomPrefix,
+  REGION,
+  stepFunctionsProvider,
+  stepFunctionsWorker,
+  stop,
+} from "./kit.ts";
 
 let emulator: StepFunctionsEmulator;
 beforeAll(async () => {
@@ -138,9 +147,12 @@ describe("a worker", () => {
 
   test("that stops finishes its step, and begins nothing new", async () => {
     const namePrefix = randomPrefix();
-    const provider = openProvider(namePrefix);
+    const provider = openProvider(namePrefix, { heartbeatSeconds: 60 });
     const gated = gatedCompute();
-    const worker = await openWorker(namePrefix, gated.compute, { drainTimeoutMs: 5_000 });
+    const worker = await openWorker(namePrefix, gated.compute, {
+      pollers: 1,
+      drainTimeoutMs: 5_000,
+    });
     const execution = await invoke(provider);
     await eventually(() => gated.running() === 1, { what: "the step runs" });
     const stopped = worker.stop();
@@ -175,6 +187,20 @@ describe("a worker", () => {
     expect(status.output?.outcome).toBe("succeeded");
     // Long before the heartbeat's time limit, which would have been the other way.
     expect(performance.now() - begunMs).toBeLessThan(15_000);
+  });
+
+  test("goes on with a job that began in time, also when its start window has passed", async () => {
+    const namePrefix = randomPrefix();
+    const provider = openProvider(namePrefix);
+    const startBeforeMs = Date.now() + 4_000;
+    const compute = scriptedCompute(() =>
+      Date.now() < startBeforeMs ? Promise.reject(transient("not yet")) : healthyObservation(),
+    );
+    await openWorker(namePrefix, compute);
+    const request = provisionRequest({ start_before: new Date(startBeforeMs).toISOString() });
+    const status = await untilStatus(provider, await invoke(provider, request), ended, "ended");
+    expect(status.output?.outcome).toBe("succeeded");
+    expect(compute.applied.length).toBeGreaterThan(1);
   });
 
   test("whose time to stop is over hands back the step that runs, and its signal aborts", async () => {
@@ -432,6 +458,30 @@ test("a definition that changes while an execution is in flight: both end, each 
   await fresh.ensureWorkflow({ workflowName: WORKFLOW_NAME, signal: signal() });
   expect(proxy.calls("UpdateStateMachine")).toBe(1);
   expect(proxy.calls("CreateStateMachine")).toBe(1);
+});
+
+test("a server that is older leaves a newer definition alone", async () => {
+  const namePrefix = randomPrefix();
+  const proxy = await openProxy();
+  const ensure = () =>
+    openProvider(namePrefix, { endpoint: proxy.url }).ensureWorkflow({
+      workflowName: WORKFLOW_NAME,
+      signal: signal(),
+    });
+  await ensure();
+  const sfn = new SFN({ region: REGION, endpoint: emulator.endpoint });
+  const stateMachineArn = `arn:aws:states:${REGION}:000000000000:stateMachine:${namePrefix}${WORKFLOW_NAME}`;
+  const { definition } = await sfn.describeStateMachine({ stateMachineArn });
+  const edited = (version: number): string =>
+    (definition ?? "").replace(/definition \d+"/, `definition ${version}"`).replace('"Void?"', '"Run"');
+  await sfn.updateStateMachine({ stateMachineArn, definition: edited(99) });
+  await ensure();
+  expect(proxy.calls("UpdateStateMachine")).toBe(0);
+  await sfn.updateStateMachine({ stateMachineArn, definition: edited(1) });
+  await ensure();
+  expect(proxy.calls("UpdateStateMachine")).toBe(1);
+  expect((await sfn.describeStateMachine({ stateMachineArn })).definition).toBe(definition);
+  sfn.destroy();
 });
 
 test("several servers make the state machines at once", async () => {

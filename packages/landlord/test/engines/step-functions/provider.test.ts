@@ -41,9 +41,10 @@ function openProvider(
 
 async function setUp(
   compute: ComputeProvider,
+  change: Parameters<typeof stepFunctionsProvider>[2] = {},
 ): Promise<{ provider: WorkflowProvider; worker: WorkflowWorkerEngine; namePrefix: string }> {
   const namePrefix = randomPrefix();
-  const provider = openProvider(namePrefix);
+  const provider = openProvider(namePrefix, change);
   const worker = stepFunctionsWorker(emulator.endpoint, namePrefix, compute);
   await worker.start();
   await worker.register(signal());
@@ -296,13 +297,14 @@ describe("stop", () => {
           abort.addEventListener("abort", () => reject(new Error("stopped inside the step"))),
         ),
     );
-    const { provider, worker } = await setUp(compute);
+    const { provider, worker } = await setUp(compute, { heartbeatSeconds: 9 });
     const execution = await invoke(provider);
     await eventually(() => compute.applied.length === 1, { what: "the step runs" });
     await stop(provider, execution);
+    // Sooner than without a word from the engine, which takes the whole 9 s and more.
+    await eventually(() => compute.aborted(), { what: "the step was told", timeoutMs: 9_000 });
     const status = await untilStatus(provider, execution, ({ state }) => state === "failed", "ended");
     expect(status.error?.code).toBe("execution_failed");
-    await eventually(() => compute.aborted(), { what: "the step was told" });
     await eventually(() => worker.status().jobsInFlight === 0, { what: "the worker is free again" });
     expect(compute.applied).toHaveLength(1);
     // Again, on what has ended: nothing to do, and no error.

@@ -75,7 +75,9 @@ async function bounded<T>(
     if (timeout.aborted) throw unreachable(host, new Error(`no answer within ${timeoutMs / 1_000} s`));
     const { statusCode, json } = error as { statusCode?: unknown; json?: { message?: unknown } | null };
     if (typeof statusCode !== "number") throw unreachable(host, error);
-    const words = typeof json?.message === "string" ? json.message : messageOf(error);
+    // Of a stream only the library's own sentence is there; its last part is the daemon's.
+    const sentence = messageOf(error).replace(/^\(HTTP code \d+\) [^-]* - /, "");
+    const words = typeof json?.message === "string" ? json.message : sentence.trim();
     throw new DockerFailure(statusCode, words, error);
   }
 }

@@ -46,6 +46,12 @@ interface Rule {
 /** The first that matches counts. */
 const START_RULES: readonly Rule[] = [
   {
+    pattern: /cannot mkdir/i,
+    code: "working_dir_invalid",
+    retryable: false,
+    message: "compute_config.working_dir cannot be a folder in this image. Correct it.",
+  },
+  {
     pattern: /port is already allocated|address already in use|ports are not available/i,
     code: "port_in_use",
     retryable: true,

@@ -139,24 +139,26 @@ function faultBehaviour(
   };
 }
 
+const nameOf = ({ name }: Scenario): string => (name === "update" ? "an update" : `a ${name}`);
+
 const faultBehaviours = SCENARIOS.flatMap((scenario) => [
   faultBehaviour(
     scenario,
     "crash",
     `crash-in-${scenario.name}`,
-    `survives a worker that dies before or after any effect of a ${scenario.name}: another one finishes it`,
+    `survives a worker that dies before or after any effect of ${nameOf(scenario)}: another one finishes it`,
   ),
   faultBehaviour(
     scenario,
     "lost_answer",
     `lost-answer-in-${scenario.name}`,
-    `finishes a ${scenario.name} whatever answer of it is lost`,
+    `finishes ${nameOf(scenario)} whatever answer of it is lost`,
   ),
   faultBehaviour(
     scenario,
     "duplicated",
     `duplicate-in-${scenario.name}`,
-    `finishes a ${scenario.name} whatever call of it arrives twice`,
+    `finishes ${nameOf(scenario)} whatever call of it arrives twice`,
   ),
 ]);
 

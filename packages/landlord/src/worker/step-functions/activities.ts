@@ -60,7 +60,7 @@ export function createActivities(requestTimeoutMs: number): Activities {
       return known.promise;
     },
     forget() {
-      for (const name of [...wanted.keys()]) want(name);
+      for (const name of wanted.keys()) want(name);
     },
     close() {
       closed = new LandlordError("worker_stopped", "The worker has stopped.");

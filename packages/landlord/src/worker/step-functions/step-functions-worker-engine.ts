@@ -58,6 +58,7 @@ export function createStepFunctionsWorkerEngine(
   // Every job in hand listens to both.
   setMaxListeners(0, stopping.signal, leaving.signal);
   let clients: Promise<StepFunctionsWorkerClients> | null = null;
+  let stopped: Promise<void> | null = null;
   let isStarted = false;
   let isRepairing = false;
   let registeredAt: Date | null = null;
@@ -152,8 +153,7 @@ export function createStepFunctionsWorkerEngine(
   const inHand = (): number =>
     jobsInFlight() + sumOf([...polled.values()].map(({ queries }) => queries.inHand()));
 
-  async function stop(): Promise<void> {
-    if (stopping.signal.aborted) return;
+  async function drain(): Promise<void> {
     stopping.abort();
     activities.close();
     let polling = true;
@@ -193,7 +193,7 @@ export function createStepFunctionsWorkerEngine(
       // Not waited for: the polls of these scopes begin as soon as it succeeds.
       if (registeredAt !== null) void registerWithRetry(stopping.signal, false);
     },
-    stop,
+    stop: () => (stopped ??= drain()),
     status: () => ({
       // The worker calls the engine, nobody calls the worker.
       listenAddress: null,

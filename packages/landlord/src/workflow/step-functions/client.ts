@@ -1,5 +1,5 @@
 /** Calls to Step Functions through AWS's SDK, which is loaded with the first call: with time limits and typed failures. */
-import type { SFN } from "@aws-sdk/client-sfn";
+import type { SFN, SFNClientConfig } from "@aws-sdk/client-sfn";
 import { messageOf } from "../../domain/errors.ts";
 import { EngineRejectedError, EngineUnavailableError } from "../provider.ts";
 
@@ -89,7 +89,7 @@ async function connect(settings: StepFunctionsConnection): Promise<SFN> {
 async function credentialsOf(
   role: NonNullable<StepFunctionsConnection["assumeRole"]>,
   region: string,
-): Promise<ReturnType<typeof import("@aws-sdk/credential-providers").fromTemporaryCredentials>> {
+): Promise<NonNullable<SFNClientConfig["credentials"]>> {
   const { fromTemporaryCredentials } = await import("@aws-sdk/credential-providers");
   return fromTemporaryCredentials({
     params: {

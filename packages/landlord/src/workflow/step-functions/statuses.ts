@@ -6,7 +6,7 @@
 import type { DescribeExecutionOutput } from "@aws-sdk/client-sfn";
 import {
   EngineRejectedError,
-  EngineUnavailableError,
+  type EngineUnavailableError,
   type ExecutionRef,
   type WorkflowStatus,
 } from "../provider.ts";

@@ -12,13 +12,13 @@ import {
   next,
   options,
   runningOf,
-  useDocker,
+  cleanUpAfterEach,
   dockerHost,
   web,
 } from "./docker-kit.ts";
 import { type DockerProxy, type Fault, startDockerProxy } from "./docker-proxy.ts";
 
-useDocker();
+cleanUpAfterEach();
 
 const engine = { drain_seconds: 0, per_tenant_network: true };
 const FAULTS: readonly Fault[] = ["lose-request", "lose-answer"];

@@ -1,40 +1,33 @@
 /** What the tests of the Docker provider share: a daemon, providers, specs, and looks behind the provider's back. */
-import { randomUUID } from "node:crypto";
-import { afterAll, afterEach, beforeAll } from "vitest";
+import { randomBytes, randomUUID } from "node:crypto";
+import { afterEach, inject } from "vitest";
 import type { ComputeProvider, ComputeRef, ComputeSpec, Observation } from "../../../src/compute/provider.ts";
 import { dockerComputeFactory } from "../../../src/compute/docker/factory.ts";
 import { configHash, type JsonObject } from "../../../src/domain/json.ts";
-import {
-  askDocker,
-  type DockerDaemon,
-  loadTestImage,
-  startDockerDaemon,
-} from "../../support/engines/docker-daemon.ts";
+import { askDocker } from "../../support/engines/docker-daemon.ts";
 import { eventually } from "../../support/eventually.ts";
 
-export const instanceId = "test-instance";
+/** The daemon is shared with other test files; nothing under another prefix or of another instance is theirs. */
+export const prefix = `test-${randomBytes(4).toString("hex")}`;
+export const instanceId = `instance-of-${prefix}`;
 export const image = "landlord-test:1";
 export const options = { idempotencyKey: "key", signal: new AbortController().signal };
 
-let shared: DockerDaemon | null = null;
+export const dockerHost = (): string => inject("dockerHost");
 
-/** The daemon of this test file. */
-export function dockerHost(): string {
-  if (shared === null) throw new Error("useDocker() was not called");
-  return shared.host;
-}
-
-export function useDocker(): void {
-  beforeAll(async () => {
-    shared = await startDockerDaemon();
-    await loadTestImage(shared.host);
+/** Removes the containers of each test. */
+export function cleanUpAfterEach(): void {
+  afterEach(async () => {
+    const left = await containersBy(`${prefix}.tenant`, dockerHost());
+    await Promise.all(
+      left.map(({ Id }) => askDocker(dockerHost(), "DELETE", `/containers/${Id}?force=1&v=1`)),
+    );
   });
-  afterEach(() => removeAll(dockerHost()));
-  afterAll(() => shared?.stop());
 }
 
 export async function newProvider(engine: JsonObject = {}): Promise<ComputeProvider> {
   const block = dockerComputeFactory.engineConfigSchema.parse({
+    label_prefix: prefix,
     ...engine,
     host: engine["host"] ?? dockerHost(),
   });
@@ -122,21 +115,21 @@ async function json<T>(host: string, path: string): Promise<T> {
   return JSON.parse(body) as T;
 }
 
-/** All containers of the tenant, in any state. */
-export async function containersOf(
-  spec: ComputeSpec,
-  host = dockerHost(),
-): Promise<readonly ListedContainer[]> {
-  const filters = JSON.stringify({ label: [`landlord.tenant=${spec.tenantId}`] });
+function containersBy(label: string, host: string): Promise<readonly ListedContainer[]> {
+  const filters = JSON.stringify({ label: [label] });
   return json(host, `/containers/json?all=1&filters=${encodeURIComponent(filters)}`);
 }
+
+/** All containers of the tenant, in any state. */
+export const containersOf = (spec: ComputeSpec, host = dockerHost()): Promise<readonly ListedContainer[]> =>
+  containersBy(`${prefix}.tenant=${spec.tenantId}`, host);
 
 /** Generations that run, serving or being drained, lowest first. */
 export async function runningOf(spec: ComputeSpec, host = dockerHost()): Promise<readonly number[]> {
   const containers = await containersOf(spec, host);
   return containers
     .filter(({ State }) => State === "running")
-    .map(({ Labels }) => Number(Labels["landlord.generation"]))
+    .map(({ Labels }) => Number(Labels[`${prefix}.generation`]))
     .sort((a, b) => a - b);
 }
 
@@ -157,17 +150,11 @@ export async function namesOf(
   spec: ComputeSpec,
   host = dockerHost(),
 ): Promise<readonly string[]> {
-  const filters = JSON.stringify({ label: [`landlord.tenant=${spec.tenantId}`] });
+  const filters = JSON.stringify({ label: [`${prefix}.tenant=${spec.tenantId}`] });
   const path = `/${kind}?filters=${encodeURIComponent(filters)}`;
   const found =
     kind === "volumes"
       ? ((await json<{ Volumes: { Name: string }[] | null }>(host, path)).Volumes ?? [])
       : await json<{ Name: string }[]>(host, path);
   return found.map(({ Name }) => Name);
-}
-
-/** Ends every container of the daemon, whoever made it. */
-async function removeAll(host: string): Promise<void> {
-  const containers = await json<ListedContainer[]>(host, "/containers/json?all=1");
-  await Promise.all(containers.map(({ Id }) => askDocker(host, "DELETE", `/containers/${Id}?force=1&v=1`)));
 }

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { ComputeSpec, Observation } from "../../../src/compute/provider.ts";
 import type { JsonObject } from "../../../src/domain/json.ts";
 import { type DockerDaemon, loadTestImage, startDockerDaemon } from "../../support/engines/docker-daemon.ts";
-import { containersOf, converge, fetchText, newProvider, newSpec, next, web } from "./docker-kit.ts";
+import { containersOf, converge, fetchText, newProvider, newSpec, next, prefix, web } from "./docker-kit.ts";
 
 let daemon: DockerDaemon;
 const namespace = `lln${randomBytes(3).toString("hex")}`;
@@ -38,11 +38,13 @@ async function elsewhere(
   engine: JsonObject,
 ): Promise<Observation> {
   const script = join(import.meta.dirname, "netns-worker.ts");
-  const node = [process.execPath, "--conditions=source", "--import", "tsx", script];
-  const { stdout } = await promisify(execFile)("ip", [
-    ...["netns", "exec", namespace, ...node],
-    JSON.stringify({ action, spec, engine: { ...engine, host: daemon.host } }),
-  ]);
+  const payload = JSON.stringify({
+    action,
+    spec,
+    engine: { ...engine, host: daemon.host, label_prefix: prefix },
+  });
+  const node = ["--conditions=source", "--import", "tsx", script, payload];
+  const { stdout } = await promisify(execFile)("ip", ["netns", "exec", namespace, process.execPath, ...node]);
   return JSON.parse(stdout) as Observation;
 }
 

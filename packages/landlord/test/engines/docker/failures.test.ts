@@ -19,12 +19,12 @@ import {
   observe,
   options,
   sleeper,
-  useDocker,
+  cleanUpAfterEach,
   web,
 } from "./docker-kit.ts";
 import { type Registry, startRegistry } from "./registry.ts";
 
-useDocker();
+cleanUpAfterEach();
 
 let registry: Registry | null = null;
 const folders: string[] = [];
@@ -57,7 +57,13 @@ describe("what Docker refuses", () => {
       1,
     ],
     ["a folder as command", { ...sleeper, command: ["/www"] }, "command_invalid", false, 1],
-    ["a working folder that is a file", { ...sleeper, working_dir: "/serve" }, "mount_invalid", false, 0],
+    [
+      "a working folder that is a file",
+      { ...sleeper, working_dir: "/serve" },
+      "working_dir_invalid",
+      false,
+      0,
+    ],
     ["a user that does not exist", { ...sleeper, user: "nobody-here" }, "user_invalid", false, 1],
     [
       "a bind source that does not exist",
@@ -278,13 +284,13 @@ describe("a pull", () => {
       .apply(pulled(registry.host, { registry_auth: registry.host, env: { A: "1" } }), options)
       .catch((error: unknown) => error);
     expect(wrong).toMatchObject({ code: "image_unauthorized" });
-    expect(String((wrong as Error).message)).not.toContain("wr0ng");
+    expect((wrong as Error).message).not.toContain("wr0ng");
     writeFileSync(file, `{"auths": s3cret`);
     const damaged = await provider
       .apply(pulled(registry.host, { registry_auth: registry.host, env: { A: "2" } }), options)
       .catch((error: unknown) => error);
     expect(damaged).toMatchObject({ code: "registry_auth_unusable", retryable: true });
-    expect(String((damaged as Error).message)).not.toContain("s3cret");
+    expect((damaged as Error).message).not.toContain("s3cret");
   });
 
   it("ends at its timeout and when it is cancelled", async () => {

@@ -13,12 +13,12 @@ import {
   options,
   runningOf,
   sleeper,
-  useDocker,
+  cleanUpAfterEach,
   web,
 } from "./docker-kit.ts";
 import { startDockerProxy } from "./docker-proxy.ts";
 
-useDocker();
+cleanUpAfterEach();
 
 const quick = { ...web, stop_grace_seconds: 0 };
 
@@ -33,13 +33,13 @@ async function applyHeldAt(
     const late = await newProvider({ host: proxy.host, per_tenant_network: true });
     // The sweep at its creation asks the same things.
     await eventually(() => proxy.seen.length >= 2, { what: "the first sweep" });
-    const { held, release } = proxy.hold(matches);
+    const hold = proxy.hold(matches);
     const applying = late
       .apply(spec, options)
       .catch((error: unknown) => ({ kind: "failed", error }) as const);
-    await held;
+    await hold.held;
     await meanwhile();
-    release();
+    hold.release();
     return await applying;
   } finally {
     await proxy.stop();

@@ -17,14 +17,15 @@ import {
   next,
   observe,
   options,
+  prefix,
   refOf,
   runningOf,
   sleeper,
-  useDocker,
+  cleanUpAfterEach,
   web,
 } from "./docker-kit.ts";
 
-useDocker();
+cleanUpAfterEach();
 
 describe("docker provider", () => {
   it("creates, updates and destroys", async () => {
@@ -185,11 +186,12 @@ describe("docker provider", () => {
     const first = await converge(provider, spec);
     // What somebody gets who runs an image that was committed from a tenant's container.
     const { Config } = await inspect(first.resourceIds["container"]);
+    const stranger = `stranger-to-${prefix}`;
     const body = JSON.stringify({ Image: image, Cmd: ["sleep", "1000"], Labels: Config.Labels });
-    await askDocker(dockerHost(), "POST", "/containers/create?name=somebody-elses", body);
-    await askDocker(dockerHost(), "POST", "/containers/somebody-elses/start");
+    await askDocker(dockerHost(), "POST", `/containers/create?name=${stranger}`, body);
+    await askDocker(dockerHost(), "POST", `/containers/${stranger}/start`);
     expect(await destroy(provider, spec)).toMatchObject({ presence: "absent" });
-    expect((await inspect("somebody-elses")).State.Status).toBe("running");
+    expect((await inspect(stranger)).State.Status).toBe("running");
   });
 
   it("hardens containers, and applies limits, labels, environment and volumes", async () => {
@@ -232,7 +234,7 @@ describe("docker provider", () => {
         "LANDLORD_GENERATION=1",
       ]),
     );
-    expect(Config.Labels).toMatchObject({ team: "blue", "landlord.tenant-name": "acme" });
+    expect(Config.Labels).toMatchObject({ team: "blue", [`${prefix}.tenant-name`]: "acme" });
     // Labels are shown wherever containers are listed.
     expect(JSON.stringify(Config.Labels)).not.toContain("s3cret");
     expect(Mounts).toMatchObject([

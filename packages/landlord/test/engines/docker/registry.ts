@@ -75,7 +75,7 @@ export async function startRegistry(login: string | null): Promise<Registry> {
     }
     const blob = blobs.get(path.split("/").at(-1) ?? "");
     if (path === "/v2/") outgoing.writeHead(200).end("{}");
-    else if (path.startsWith("/v2/app/manifests/1")) {
+    else if (path === "/v2/app/manifests/1" || path === `/v2/app/manifests/${digestOf(manifest)}`) {
       pulls += incoming.method === "GET" ? 1 : 0;
       outgoing.writeHead(200, {
         "content-type": MANIFEST,

@@ -16,11 +16,11 @@ import {
   options,
   runningOf,
   sleeper,
-  useDocker,
+  cleanUpAfterEach,
   web,
 } from "./docker-kit.ts";
 
-useDocker();
+cleanUpAfterEach();
 
 const PROBE_EVERY_MS = 50;
 const deaf = { ...web, command: ["sleep", "1000"], stop_grace_seconds: 0 };

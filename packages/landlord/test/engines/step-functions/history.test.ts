@@ -49,7 +49,10 @@ describe("progress", () => {
       error: { code: "attempt_failed", message: "try again" },
     });
     const attempt = [scheduled, started, failed("busy", "try again")];
-    const often = progressOf(history(entered("Run"), ...Array(9).fill(attempt).flat()), now);
+    const often = progressOf(
+      history(entered("Run"), ...Array.from({ length: 9 }, () => attempt).flat()),
+      now,
+    );
     expect(often.retryCount).toBe(9);
     expect(often.nextRetryAt).toEqual(new Date(now.getTime() - 1_000 + 10_000));
   });

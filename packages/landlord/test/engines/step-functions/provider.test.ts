@@ -1,6 +1,6 @@
 /** The workflow port on the Step Functions emulator with a real worker. */
 import { randomUUID } from "node:crypto";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, inject, test } from "vitest";
 import { WORKFLOW_NAME } from "../../../src/contract/job.ts";
 import type { ComputeProvider } from "../../../src/compute/provider.ts";
 import {
@@ -10,20 +10,12 @@ import {
   type WorkflowProvider,
 } from "../../../src/workflow/provider.ts";
 import type { WorkflowWorkerEngine } from "../../../src/worker/engine.ts";
-import {
-  startStepFunctionsEmulator,
-  type StepFunctionsEmulator,
-} from "../../support/engines/step-functions-emulator.ts";
 import { eventually } from "../../support/eventually.ts";
 import { provisionRequest, signal, statusOf, untilStatus } from "../../support/restate.ts";
 import { healthyObservation, scriptedCompute, transient } from "../../../src/plugin/testing.ts";
 import { ended, invoke, randomPrefix, stepFunctionsProvider, stepFunctionsWorker, stop } from "./kit.ts";
 
-let emulator: StepFunctionsEmulator;
-beforeAll(async () => {
-  emulator = await startStepFunctionsEmulator();
-});
-afterAll(() => emulator.stop());
+const endpoint = inject("stepFunctionsEndpoint");
 
 const opened: { close(): Promise<void> }[] = [];
 afterEach(async () => {
@@ -34,7 +26,7 @@ function openProvider(
   namePrefix: string,
   change: Parameters<typeof stepFunctionsProvider>[2] = {},
 ): WorkflowProvider {
-  const provider = stepFunctionsProvider(emulator.endpoint, namePrefix, change);
+  const provider = stepFunctionsProvider(endpoint, namePrefix, change);
   opened.push(provider);
   return provider;
 }
@@ -45,7 +37,7 @@ async function setUp(
 ): Promise<{ provider: WorkflowProvider; worker: WorkflowWorkerEngine; namePrefix: string }> {
   const namePrefix = randomPrefix();
   const provider = openProvider(namePrefix, change);
-  const worker = stepFunctionsWorker(emulator.endpoint, namePrefix, compute);
+  const worker = stepFunctionsWorker(endpoint, namePrefix, compute);
   await worker.start();
   await worker.register(signal());
   opened.push({ close: () => worker.stop() });
@@ -158,7 +150,10 @@ describe("with the engine away", () => {
       provider.getWorkflowStatus({ executions: [execution], signal: signal() }),
     ).rejects.toMatchObject(unreachable);
     await expect(
-      provider.getWorkflowStatus({ executions: Array(100).fill(execution), signal: signal() }),
+      provider.getWorkflowStatus({
+        executions: Array.from({ length: 100 }, () => execution),
+        signal: signal(),
+      }),
     ).rejects.toMatchObject(unreachable);
     await expect(stop(provider, execution)).rejects.toMatchObject(unreachable);
     await expect(provider.health({ signal: signal() })).rejects.toMatchObject(unreachable);

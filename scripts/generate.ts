@@ -1,9 +1,12 @@
 /** Makes the committed files that follow from the code; with `--check` it only tells which are out of date. */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { format, resolveConfig } from "prettier";
 import openapiTS, { astToString, type OpenAPI3 } from "openapi-typescript";
 import { renderConfigurationReference } from "../packages/landlord/src/config/reference.ts";
 import { computeRegistry, computeSchemas } from "../packages/landlord/src/start/compute-registry.ts";
+import type { ComputeRegistry } from "../packages/landlord/src/compute/registry.ts";
+import { withComputeReference } from "./compute-reference.ts";
 import { openApiDocument } from "./openapi-document.ts";
 import { ROOT } from "./source-files.ts";
 
@@ -19,11 +22,23 @@ export async function generateFiles(): Promise<readonly GeneratedFile[]> {
   const document = await openApiDocument();
   const schema = astToString(await openapiTS(document as unknown as OpenAPI3, { alphabetize: true }));
   const reference = renderConfigurationReference({ computeSchemas: computeSchemas(computeRegistry()) });
+  const registry = computeRegistry();
+  const pages = await Promise.all(registry.names().map((name) => computePage(name, registry)));
   return [
+    ...pages,
     { path: "openapi/openapi.json", text: `${JSON.stringify(document, null, 2)}\n` },
     { path: "packages/client/src/schema.ts", text: `// ${NOTICE}\n\n${schema}` },
     { path: "docs/configuration.md", text: `<!-- ${NOTICE} -->\n\n${reference}` },
   ];
+}
+
+/** The page of a provider, with the reference of its compute_config in it. */
+async function computePage(name: string, registry: ComputeRegistry): Promise<GeneratedFile> {
+  const path = `docs/${name}-compute.md`;
+  const { configSchema } = registry.get(name).describe({});
+  const text = withComputeReference(readCommitted(path) ?? "", name, configSchema);
+  const style = await resolveConfig(join(ROOT, path));
+  return { path, text: await format(text, { ...style, parser: "markdown" }) };
 }
 
 /** The generated files that differ from what is committed. */

@@ -1,17 +1,25 @@
 /** A container's output. Docker mixes both streams in frames: kind, three zeros, length, bytes. */
+import type { Readable } from "node:stream";
 import type { Engine } from "./engine.ts";
+import { hasStatus } from "./errors.ts";
 
 const HEADER_BYTES = 8;
 /** More lines than any tail asks for; the daemon keeps at most two files of `log_limit_bytes`. */
 const MAX_LINES = 10_000;
 
-/** The newest output, at most `tailBytes` bytes of UTF-8. */
+/** The newest output, at most `tailBytes` bytes of UTF-8. A container that is gone, or going, has none. */
 export async function tailLogs(
   engine: Engine,
   id: string,
   { tailBytes, signal }: { readonly tailBytes: number; readonly signal: AbortSignal },
 ): Promise<string> {
-  const stream = await engine.logs(id, { lines: Math.min(MAX_LINES, tailBytes), signal });
+  let stream: Readable;
+  try {
+    stream = await engine.logs(id, { lines: Math.min(MAX_LINES, tailBytes), signal });
+  } catch (error) {
+    if (hasStatus(error, 404, 409)) return "";
+    throw error;
+  }
   let tail = Buffer.alloc(0);
   const keep = (payload: Buffer): void => {
     tail = Buffer.concat([tail, payload]);

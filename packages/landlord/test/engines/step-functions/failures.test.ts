@@ -396,7 +396,11 @@ describe("throttling", () => {
 test("1,000 executions are asked for at once, and more are refused", async () => {
   const namePrefix = randomPrefix();
   const proxy = await openProxy();
-  const provider = openProvider(namePrefix, { endpoint: proxy.url, requestTimeoutMs: 20_000 });
+  const provider = openProvider(namePrefix, {
+    endpoint: proxy.url,
+    requestTimeoutMs: 20_000,
+    heartbeatSeconds: 60,
+  });
   const gated = gatedCompute();
   await openWorker(namePrefix, gated.compute, { concurrency: 40, pollers: 8 });
   const running = await Promise.all(Array.from({ length: 30 }, () => invoke(provider)));

@@ -1,6 +1,7 @@
 /**
  * LocalStack's interpreter of Step Functions as a process of the test's own, without containers. It keeps its state in
- * memory only: `restart` is an engine that lost all its data. What it does not cover: docs/decisions/0015.
+ * memory only: `restart` is an engine that lost all its data. What it does not cover, and what is mended in it:
+ * docs/decisions/0015.
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { existsSync, openSync, closeSync, readFileSync } from "node:fs";
@@ -26,6 +27,7 @@ const VENV_PYTHON = resolve(
   import.meta.dirname,
   "../../../../../.cache/test-engines/step-functions/bin/python",
 );
+const PROGRAM = join(import.meta.dirname, "step-functions-emulator.py");
 const START_TIMEOUT_MS = 60_000;
 const LOG_TAIL_CHARACTERS = 2_000;
 
@@ -72,7 +74,7 @@ export async function startStepFunctionsEmulator(): Promise<StepFunctionsEmulato
 async function start(python: string, folder: string, port: number, endpoint: string): Promise<ChildProcess> {
   const logFile = join(folder, "emulator.log");
   const log = openSync(logFile, "a");
-  const child = spawn(python, ["-m", "localstack.runtime.main"], {
+  const child = spawn(python, [PROGRAM], {
     cwd: folder,
     stdio: ["ignore", log, log],
     env: {

@@ -155,7 +155,7 @@ function resourceProblems({ resources }: DockerConfig): ConfigProblem[] {
 }
 
 /** All problems of a tenant's config, operator defaults merged in; empty when it is valid. */
-export function validateDockerConfig(config: JsonObject, engine: EngineConfig): readonly ConfigProblem[] {
+function validateDockerConfig(config: JsonObject, engine: EngineConfig): readonly ConfigProblem[] {
   const parsed = dockerConfigSchema.safeParse(config);
   if (!parsed.success) return schemaProblems(parsed.error);
   return [

@@ -1,7 +1,12 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
-import { type DockerDaemon, loadTestImage, startDockerDaemon } from "../../support/engines/docker-daemon.ts";
+import {
+  askDocker,
+  type DockerDaemon,
+  loadTestImage,
+  startDockerDaemon,
+} from "../../support/engines/docker-daemon.ts";
 import { eventually } from "../../support/eventually.ts";
 import {
   containersOf,
@@ -33,6 +38,18 @@ function processesOf(tenantId: string): readonly string[] {
     if (!/^[0-9]+$/.test(pid)) return false;
     try {
       return readFileSync(`/proc/${pid}/environ`, "utf8").includes(`LANDLORD_TENANT_ID=${tenantId}\0`);
+    } catch {
+      return false;
+    }
+  });
+}
+
+function isRunByShim(containerId: string): boolean {
+  return readdirSync("/proc").some((pid) => {
+    try {
+      return (
+        /^[0-9]+$/.test(pid) && readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(`-id\0${containerId}`)
+      );
     } catch {
       return false;
     }
@@ -83,6 +100,31 @@ describe.each([false, true])("dockerd is killed, live-restore %s", (liveRestore)
       spec = next(spec);
       await converge(provider, spec);
     }
+  });
+
+  it("within a start, of which Docker then refuses every repetition", async () => {
+    daemon = await startDockerDaemon({ liveRestore });
+    const { host } = daemon;
+    await loadTestImage(host);
+    const provider = await newProvider({ host });
+    const spec = newSpec(quick);
+    const applying = settled(provider.apply(spec, options));
+    const id = await eventually(
+      async () => {
+        const [container] = await containersOf(spec, host);
+        return container !== undefined && isRunByShim(container.Id) ? container.Id : null;
+      },
+      { what: "the runtime begins to start it", everyMs: 1 },
+    );
+    await daemon.kill("SIGKILL");
+    await applying;
+    await daemon.restart();
+    const { status, body } = await askDocker(host, "POST", `/containers/${id}/start`);
+    expect(status, body).toBe(500);
+    const { resourceIds, endpoints } = await converge(provider, spec);
+    expect(resourceIds["container"]).not.toBe(id);
+    expect(await fetchText(endpoints[0]?.url)).toBe("landlord-test:1");
+    expect(await containersOf(spec, host)).toHaveLength(1);
   });
 
   it("while a tenant serves: it serves again, at the same endpoint", async () => {

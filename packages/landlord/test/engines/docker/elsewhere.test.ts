@@ -1,6 +1,6 @@
 import { execFile, execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { ComputeSpec, Observation } from "../../../src/compute/provider.ts";
@@ -37,7 +37,7 @@ async function elsewhere(
   spec: ComputeSpec,
   engine: JsonObject,
 ): Promise<Observation> {
-  const script = join(import.meta.dirname, "netns-worker.ts");
+  const script = fileURLToPath(new URL("netns-worker.ts", import.meta.url));
   const payload = JSON.stringify({
     action,
     spec,

@@ -195,6 +195,22 @@ describe("a worker", () => {
     expect(compute.applied.length).toBeGreaterThan(1);
   });
 
+  test("carries what the steps answered into the wait for health, in which the start window passes", async () => {
+    const namePrefix = randomPrefix();
+    const provider = openProvider(namePrefix);
+    const startBeforeMs = Date.now() + 3_000;
+    const compute = scriptedCompute(async (call) => {
+      if (call > 1) return healthyObservation();
+      await eventually(() => Date.now() > startBeforeMs, { what: "the start window has passed" });
+      return healthyObservation({ health: "starting" });
+    });
+    await openWorker(namePrefix, compute);
+    const request = provisionRequest({ start_before: new Date(startBeforeMs).toISOString() });
+    const status = await untilStatus(provider, await invoke(provider, request), ended, "ended");
+    expect(status.output?.outcome).toBe("succeeded");
+    expect(compute.applied).toHaveLength(2);
+  });
+
   test("whose time to stop is over hands back the step that runs, and its signal aborts", async () => {
     const namePrefix = randomPrefix();
     const provider = openProvider(namePrefix, { heartbeatSeconds: 60 });

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { createComputeRegistry, type ComputeRegistry } from "../compute/registry.ts";
 import { dockerComputeFactory } from "../compute/docker/factory.ts";
+import { ecsComputeFactory } from "../compute/ecs/factory.ts";
 import { mockComputeFactory } from "../compute/mock/provider.ts";
 import { processComputeFactory } from "../compute/process/factory.ts";
 import type { ComputeProviderFactory } from "../compute/provider.ts";
@@ -11,6 +12,7 @@ import { PACKAGE_KEY, type ComputeSchemas } from "../config/schema.ts";
 const BUILT_IN: readonly ComputeProviderFactory[] = [
   processComputeFactory,
   dockerComputeFactory,
+  ecsComputeFactory,
   mockComputeFactory,
 ];
 

@@ -13,7 +13,7 @@ import type { WorkflowProvider } from "../workflow/provider.ts";
 import { createRestateProvider } from "../workflow/restate/restate-provider.ts";
 import { createStepFunctionsProvider } from "../workflow/step-functions/step-functions-provider.ts";
 
-/** Long polls for jobs that one worker keeps open; AWS advises at most 100 for an activity, over all workers. */
+/** Long polls for jobs that one worker keeps open; AWS advises 100 for an activity, over all workers. */
 const JOB_POLLERS = 8;
 /** Questions at once. */
 const QUERY_POLLERS = 4;

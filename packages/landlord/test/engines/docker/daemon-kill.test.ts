@@ -19,6 +19,7 @@ import {
   options,
   refOf,
   runningOf,
+  sleeper,
   web,
 } from "./docker-kit.ts";
 
@@ -102,12 +103,15 @@ describe.each([false, true])("dockerd is killed, live-restore %s", (liveRestore)
     }
   });
 
-  it("within a start, of which Docker then refuses every repetition", async () => {
+  it.each([
+    ["its published port", quick, /port is already allocated/],
+    ["its id", sleeper, /already exists|already in use/],
+  ])("within a start, and holds on to %s: it is replaced", async (_what, config, refusal) => {
     daemon = await startDockerDaemon({ liveRestore });
     const { host } = daemon;
     await loadTestImage(host);
     const provider = await newProvider({ host });
-    const spec = newSpec(quick);
+    const spec = newSpec(config);
     const applying = settled(provider.apply(spec, options));
     const id = await eventually(
       async () => {
@@ -120,10 +124,11 @@ describe.each([false, true])("dockerd is killed, live-restore %s", (liveRestore)
     await applying;
     await daemon.restart();
     const { status, body } = await askDocker(host, "POST", `/containers/${id}/start`);
-    expect(status, body).toBe(500);
+    expect(status).toBe(500);
+    expect(body).toMatch(refusal);
     const { resourceIds, endpoints } = await converge(provider, spec);
     expect(resourceIds["container"]).not.toBe(id);
-    expect(await fetchText(endpoints[0]?.url)).toBe("landlord-test:1");
+    for (const { url } of endpoints) expect(await fetchText(url)).toBe("landlord-test:1");
     expect(await containersOf(spec, host)).toHaveLength(1);
   });
 

@@ -27,6 +27,7 @@ async function applyHeldAt(
   matches: (line: string) => boolean,
   spec: ReturnType<typeof newSpec>,
   meanwhile: () => Promise<unknown>,
+  requests: string[] = [],
 ): Promise<ApplyResult | { readonly kind: "failed"; readonly error: unknown }> {
   const proxy = await startDockerProxy(dockerHost());
   try {
@@ -42,6 +43,7 @@ async function applyHeldAt(
     hold.release();
     return await applying;
   } finally {
+    requests.push(...proxy.seen);
     await proxy.stop();
   }
 }
@@ -108,6 +110,7 @@ describe("workers at the same time", () => {
     const spec = newSpec({ ...quick, env: { WHO: "a" } });
     const rival = { ...next(spec, { ...quick, env: { WHO: "b" } }), generation: 1 };
     const winners: ReturnType<typeof applyHeldAt>[] = [];
+    const requests: string[] = [];
     const loser = applyHeldAt(
       steps["it writes its fence"]!,
       rival,
@@ -120,8 +123,11 @@ describe("workers at the same time", () => {
             }),
           );
         }),
+      requests,
     );
     expect(await loser).toEqual({ kind: "stale", generation: 1 });
+    // It did not even take the name for a moment, which would have made the winner give way.
+    expect(requests.filter(steps["it creates the container"]!)).toEqual([]);
     expect(await winners[0]).toMatchObject({ kind: "applied", observation: { configHash: spec.configHash } });
     expect(await containersOf(spec)).toHaveLength(1);
   });

@@ -1,12 +1,17 @@
-/** A proxy before Step Functions that throttles, loses or counts calls by action: what the emulator never does. */
+/** A proxy before Step Functions that throttles, refuses, loses or counts calls by action: what the emulator never does. */
 import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 
 /**
- * `throttle`: refused as the service refuses. `lose-answer`: passed on, and the connection breaks before the answer.
+ * `throttle`, `deny`: refused as the service refuses. `lose-answer`: passed on, and the connection breaks before the answer.
  * `lose-request`: the connection breaks, and the engine never hears of it.
  */
-export type Fault = "throttle" | "lose-answer" | "lose-request";
+export type Fault = "throttle" | "deny" | "lose-answer" | "lose-request";
+
+const REFUSALS = {
+  throttle: { __type: "ThrottlingException", message: "Rate exceeded" },
+  deny: { __type: "AccessDeniedException", message: "not authorized to perform: states:StartExecution" },
+};
 
 export interface AwsProxy {
   readonly url: string;
@@ -29,8 +34,8 @@ export async function startAwsProxy(target: string): Promise<AwsProxy> {
     const chunks: Buffer[] = [];
     for await (const chunk of incoming) chunks.push(chunk as Buffer);
     const fault = faultOf(action, call);
-    if (fault === "throttle") {
-      const body = JSON.stringify({ __type: "ThrottlingException", message: "Rate exceeded" });
+    if (fault === "throttle" || fault === "deny") {
+      const body = JSON.stringify(REFUSALS[fault]);
       outgoing.writeHead(400, { "content-type": "application/x-amz-json-1.0" }).end(body);
       return;
     }

@@ -382,6 +382,17 @@ describe("throttling", () => {
     await expect(provider.health({ signal: signal() })).rejects.toMatchObject(throttled);
   });
 
+  test("is told from a policy that is too small, which says what to look at", async () => {
+    const proxy = await openProxy();
+    proxy.behave((action) => (action === "StartExecution" ? "deny" : null));
+    const provider = openProvider(randomPrefix(), { endpoint: proxy.url });
+    await expect(invoke(provider)).rejects.toMatchObject({
+      name: "EngineUnavailableError",
+      code: "engine_unauthorized",
+      message: expect.stringContaining("states:StartExecution") as unknown,
+    });
+  });
+
   test("in the middle of a batch keeps what was answered, and takes the rest for running", async () => {
     const proxy = await openProxy();
     const provider = openProvider(randomPrefix(), { endpoint: proxy.url });

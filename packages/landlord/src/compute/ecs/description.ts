@@ -1,9 +1,10 @@
 /** What a tenant may say about its ECS service, and the operator about ECS: schemas and validation. No I/O. */
 import { z } from "zod";
 import { jsonObject } from "../../contract/job.ts";
-import { type JsonObject, withDefaults } from "../../domain/json.ts";
+import { canonicalJson, type JsonObject, withDefaults } from "../../domain/json.ts";
 import { pointerOf, schemaProblems, seconds } from "../config-schema.ts";
 import type { ComputeDescription, ConfigProblem } from "../provider.ts";
+import { CONFIG_LIMIT_BYTES } from "./ownership.ts";
 import { parseClusterArn } from "./place.ts";
 
 export const ECS_PROVIDER_NAME = "ecs";
@@ -15,7 +16,7 @@ const ROLE_ARN = /^arn:aws[a-z-]*:iam::\d{12}:role\/[\w+=,.@/-]{1,512}$/;
 
 const clusterArn = z.string().regex(CLUSTER_ARN, "must be the ARN of an ECS cluster");
 const roleArn = z.string().regex(ROLE_ARN, "must be the ARN of an IAM role");
-/** Names of services: letters, digits, - and _, at most 255; the tenant's id takes 36. */
+/** Names of services: letters, digits, - and _, at most 255; what follows a prefix takes 45. */
 const serviceNamePart = (max: number) =>
   z
     .string()
@@ -32,7 +33,9 @@ const ecsConfigShape = {
     .describe("What runs, with its revision"),
   service_name: serviceNamePart(255)
     .optional()
-    .describe("The service's name; cannot be changed. Default: service_name_prefix and the tenant's id"),
+    .describe(
+      "The service's name; cannot be changed. Default: service_name_prefix, the tenant's id and a mark of the database",
+    ),
   service_name_prefix: serviceNamePart(200)
     .optional()
     .meta({ default: "landlord-", description: "Put before the tenant's id; cannot be changed" }),
@@ -201,6 +204,9 @@ function policyProblems(config: EcsConfig, engine: EcsEngineConfig): ConfigProbl
   }
   if ((config.subnets ?? []).length === 0 && (config.security_groups ?? []).length > 0) {
     add(["security_groups"], "need subnets");
+  }
+  if (Buffer.byteLength(canonicalJson(config)) > CONFIG_LIMIT_BYTES) {
+    add([], `is kept in the service's tags, and may have at most ${CONFIG_LIMIT_BYTES} bytes as JSON`);
   }
   return problems;
 }

@@ -60,6 +60,16 @@ function isDraining(error: unknown): boolean {
   return /draining/i.test(messageOf(error));
 }
 
+/** For what is no matter of the desired state, such as a removal: everything may be mended. */
+export function retryable(error: ComputeError): ComputeError {
+  if (error.retryable) return error;
+  return new ComputeError(error.code, error.message, {
+    retryable: true,
+    ...(error.providerError === null ? {} : { providerError: error.providerError }),
+    cause: error,
+  });
+}
+
 /** An identity that lacks a right may be given it without a change of the tenant: it is tried again. */
 export function toComputeError(error: unknown, where: string): ComputeError {
   if (error instanceof ComputeError) return error;
@@ -84,6 +94,9 @@ export function toComputeError(error: unknown, where: string): ComputeError {
       `ECS does not take the task definition: ${words}. Change task_definition_arn.`,
       false,
     );
+  }
+  if (/service.linked role/i.test(words)) {
+    return fail("aws_unauthorized", `ECS cannot use its own role in this account yet: ${words}.`, true);
   }
   if (name === "ClusterNotFoundException" || name === "ClusterNotActiveException") {
     return fail("cluster_not_found", `ECS has no such cluster in ${where}: ${words}.`, false);

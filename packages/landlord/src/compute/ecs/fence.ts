@@ -52,7 +52,7 @@ export async function writeFence(send: Send, owner: Owner, generation: number): 
             name: "fence",
             // Never run, so never pulled.
             image: "landlord/fence",
-            memory: 4,
+            memory: 6,
             environment: [{ name: GENERATION, value: String(generation) }],
           },
         ],

@@ -16,23 +16,22 @@ const CONFIG = "landlord:config-";
 const CHUNK_LENGTH = 250;
 /** A resource has at most 50 tags; 20 are the tenant's own. */
 const CHUNK_LIMIT = 24;
+/** A larger config finds no place in the tags. */
+export const CONFIG_LIMIT_BYTES = (CHUNK_LIMIT * CHUNK_LENGTH * 3) / 4;
 
 export interface Claims extends Owner {
   readonly generation: number;
   readonly configHash: string;
-  /** Null when it was too large to be kept. */
+  /** Null when the tags that hold it were changed. */
   readonly config: JsonObject | null;
 }
 
 export function tagsOf(spec: ComputeSpec, own: Readonly<Record<string, string>>): Tag[] {
   const encoded = Buffer.from(canonicalJson(spec.config)).toString("base64url");
   const count = Math.ceil(encoded.length / CHUNK_LENGTH);
-  const chunks =
-    count > CHUNK_LIMIT
-      ? [""]
-      : Array.from({ length: count }, (_, index) =>
-          encoded.slice(index * CHUNK_LENGTH, (index + 1) * CHUNK_LENGTH),
-        );
+  const chunks = Array.from({ length: count }, (_, index) =>
+    encoded.slice(index * CHUNK_LENGTH, (index + 1) * CHUNK_LENGTH),
+  );
   const tags: Readonly<Record<string, string>> = {
     ...own,
     [INSTANCE]: spec.instanceId,

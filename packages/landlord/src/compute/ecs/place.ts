@@ -3,6 +3,8 @@
  * everything that is needed to find the service again: cluster, naming, and the role to take on. An external id is no
  * secret (IAM User Guide, "How to use an external ID").
  */
+import { createHash } from "node:crypto";
+import type { Owner } from "../provider.ts";
 import type { EcsConfig } from "./description.ts";
 
 export interface Cluster {
@@ -82,6 +84,9 @@ export function parseScope(scope: string): Place | null {
   };
 }
 
-export function serviceNameOf({ naming }: Place, tenantId: string): string {
-  return "name" in naming ? naming.name : `${naming.prefix}${tenantId}`;
+/** A database that was restored beside the old one has the same tenants: the end of the name tells them apart. */
+export function serviceNameOf({ naming }: Place, { instanceId, tenantId }: Owner): string {
+  if ("name" in naming) return naming.name;
+  const instance = createHash("sha256").update(instanceId).digest("hex").slice(0, 8);
+  return `${naming.prefix}${tenantId}-${instance}`;
 }

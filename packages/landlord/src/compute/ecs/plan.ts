@@ -19,9 +19,12 @@ export function planEcs(spec: ComputeSpec, observation: Observation): readonly P
     return [{ action: "none", resource, fields: [], downtime: false }];
   }
   const fields = changedFields(comparable(config), comparable(spec.config));
-  const isReplaced = fields.some((field) => FIXED.has(field));
+  const losesNetwork = fields.some((field) => field.startsWith("/subnets")) && !hasSubnets(spec.config);
+  const isReplaced = losesNetwork || fields.some((field) => FIXED.has(field));
   return [{ action: isReplaced ? "replace" : "in_place", resource, fields, downtime: isReplaced }];
 }
+
+const hasSubnets = ({ subnets }: JsonObject): boolean => Array.isArray(subnets) && subnets.length > 0;
 
 /** How long health is awaited is no part of the service. */
 function comparable(config: JsonObject): JsonObject {

@@ -3,7 +3,6 @@
  * generation, and are written before the configuration that they speak of; a family of task definitions remembers what
  * was deleted (fence.ts). So every order of two workers ends with the higher generation, or with nothing.
  */
-import { createHash } from "node:crypto";
 import {
   type ApplyResult,
   ComputeError,
@@ -13,7 +12,6 @@ import {
   type EffectOptions,
   type Observation,
   type OwnedResource,
-  type Owner,
   type PlannedChange,
 } from "../provider.ts";
 import type { JsonObject } from "../../domain/json.ts";
@@ -25,20 +23,22 @@ import {
   ecsConfigSchema,
   validateEcsConfig,
 } from "./description.ts";
-import { isGone, isNameTaken, nameOf } from "./errors.ts";
+import { createService, deleteService, isBeyond, updateService } from "./effects.ts";
+import { retryable } from "./errors.ts";
 import { readFence, writeFence } from "./fence.ts";
-import { type Claims, isOwnedBy, tagsOf } from "./ownership.ts";
 import { planEcs } from "./plan.ts";
 import { parseScope, placeOf, scopeOf, serviceNameOf, standardPlace, type Place } from "./place.ts";
 import {
+  countLiveTasks,
   describeService,
   findOwnService,
-  type FoundService,
   healthOf,
   isConfigured,
-  launchTypeOf,
+  isDeploymentFailed,
+  isOtherKind,
+  isOwn,
   listOwnServices,
-  liveTasksOf,
+  type OwnService,
   stopReasonsOf,
 } from "./service.ts";
 
@@ -97,19 +97,16 @@ export class EcsComputeProvider implements ComputeProvider {
     ref: ComputeRef & { readonly generation: number },
     { signal }: EffectOptions,
   ): Promise<Observation> {
+    const failures: ComputeError[] = [];
     for (const { place, isNameKnown } of this.#placesOf(ref)) {
       const send = this.#clients.at(place, signal);
-      await guarded(place.cluster.arn, async () => {
-        const found = await findOwnService(send, place, ref, isNameKnown);
-        if (found !== null && found.claims.generation > ref.generation) return;
-        // Before anything is removed: whoever creates later finds it, and undoes what it did.
-        await writeFence(send, ref, ref.generation);
-        const now = found ?? (await findOwnService(send, place, ref, true));
-        if (now !== null && now.claims.generation <= ref.generation) {
-          await deleteService(send, place, now.service.serviceName ?? "");
-        }
-      });
+      // One cluster that is out of reach does not keep compute in another one alive.
+      await guarded(place.cluster.arn, () => destroyAt(send, place, ref, isNameKnown)).catch(
+        (error: unknown) => failures.push(error as ComputeError),
+      );
     }
+    const [failure] = failures;
+    if (failure !== undefined) throw retryable(failure);
     return this.#observeOne(ref, signal);
   }
 
@@ -145,28 +142,32 @@ export class EcsComputeProvider implements ComputeProvider {
     place: Place,
     { send, idempotencyKey }: { readonly send: Send; readonly idempotencyKey: string },
   ): Promise<ApplyResult> {
-    const name = serviceNameOf(place, spec.tenantId);
+    const name = serviceNameOf(place, spec);
     for (let round = 0; round < APPLY_ROUNDS; round += 1) {
       const found = await describeService(send, place, name);
-      if (found !== null && !isOwnedBy(found.claims, spec)) throw nameTaken(name, place);
-      const claims = found?.claims ?? null;
-      if (claims !== null && isBeyond(claims, spec)) return { kind: "stale", generation: claims.generation };
-      const isSettled =
-        found?.service.status === "ACTIVE" &&
-        claims?.generation === spec.generation &&
-        isConfigured(found.service, config);
-      if (found !== null && isSettled) {
-        return { kind: "applied", observation: await this.#look(send, place, spec, found) };
+      if (found !== null && !isOwn(found, spec)) throw nameTaken(name, place);
+      if (found !== null && isBeyond(found.claims, spec)) {
+        return { kind: "stale", generation: found.claims.generation };
+      }
+      const isActive = found?.service.status === "ACTIVE";
+      const isReached = isActive && found?.claims.generation === spec.generation;
+      if (isReached && isConfigured(found.service, config) && !isDeploymentFailed(found.service)) {
+        return { kind: "applied", observation: await this.#look(send, place, found) };
       }
       const fence = await readFence(send, spec);
       if (fence >= spec.generation) {
-        if (found !== null && found.service.status === "ACTIVE") await deleteService(send, place, name);
+        if (isActive) await deleteService(send, place, name);
         return { kind: "stale", generation: fence };
       }
       if (found === null) await createService(send, place, { spec, config, name, idempotencyKey });
-      else if (found.service.status !== "ACTIVE") throw draining(name);
-      else if (launchTypeOf(config) !== found.service.launchType) await deleteService(send, place, name);
-      else await updateService(send, place, { spec, config, found });
+      else if (!isActive) throw draining(name);
+      else if (isOtherKind(found.service, config)) await deleteService(send, place, name);
+      else {
+        const reasons =
+          isReached && isDeploymentFailed(found.service) ? await this.#look(send, place, found) : null;
+        await updateService(send, place, { spec, config, found });
+        if (reasons !== null) throw deploymentFailed(reasons);
+      }
     }
     throw new ComputeError(
       "contended",
@@ -176,63 +177,54 @@ export class EcsComputeProvider implements ComputeProvider {
   }
 
   async #observeOne(ref: ComputeRef, signal: AbortSignal): Promise<Observation> {
-    const places = this.#placesOf(ref);
     const unknown = (message: string): Observation => ({
       ...nothing(ref.scopes[0] ?? ECS_PROVIDER_NAME),
       presence: "unknown",
       health: "unknown",
       message,
     });
-    if (places.length === 0) {
-      return unknown("No cluster is known in which to look: set compute.ecs.defaults.cluster_arn.");
-    }
-    const absent: Observation[] = [];
-    for (const { place, isNameKnown } of places) {
-      const send = this.#clients.at(place, signal);
-      try {
+    let absent: Observation | null = null;
+    try {
+      for (const { place, isNameKnown } of this.#placesOf(ref)) {
         const observation = await guarded(place.cluster.arn, () =>
-          this.#observeAt(send, place, ref, isNameKnown),
+          this.#observeAt(this.#clients.at(place, signal), place, ref, isNameKnown),
         );
         if (observation.presence !== "absent") return observation;
-        absent.push(observation);
-      } catch (error) {
-        // A cluster that is not there now may be one that this identity does not see.
-        if (error instanceof ComputeError && error.code !== "aborted") return unknown(error.message);
-        throw error;
+        absent ??= observation;
       }
+    } catch (error) {
+      // A cluster that is not there now may be one that this identity does not see.
+      if (error instanceof ComputeError && error.code !== "aborted") return unknown(error.message);
+      throw error;
     }
-    return absent[0] ?? unknown("Nothing was looked at.");
+    return absent ?? unknown("No cluster is known in which to look: set compute.ecs.defaults.cluster_arn.");
   }
 
   async #observeAt(send: Send, place: Place, ref: ComputeRef, isNameKnown: boolean): Promise<Observation> {
     const found = await findOwnService(send, place, ref, isNameKnown);
-    if (found !== null) return this.#look(send, place, ref, found);
-    const scope = scopeOf(place);
-    // A service that is gone may leave tasks that are still stopping.
-    const tasks = await liveTasksOf(send, place, serviceNameOf(place, ref.tenantId));
-    if (tasks.length === 0) return nothing(scope);
+    if (found !== null) return this.#look(send, place, found);
+    const absent = nothing(scopeOf(place));
+    const name = serviceNameOf(place, ref);
+    // What runs under the name of somebody else's service is theirs.
+    if ((await describeService(send, place, name)) !== null) return absent;
+    const live = await countLiveTasks(send, place, name);
+    if (live === 0) return absent;
     return {
-      ...nothing(scope),
+      ...absent,
       presence: "present",
       health: "unknown",
-      message: `The service is gone, and ${tasks.length} of its tasks are still stopping.`,
-      resourceIds: { task: tasks[0]?.taskArn ?? "" },
+      message: `The service is gone, and ${live} of its tasks are still stopping.`,
     };
   }
 
-  async #look(
-    send: Send,
-    place: Place,
-    owner: Owner,
-    { service, claims }: FoundService,
-  ): Promise<Observation> {
-    const config = ecsConfigSchema.safeParse(claims?.config);
+  async #look(send: Send, place: Place, { service, claims }: OwnService): Promise<Observation> {
+    const config = ecsConfigSchema.safeParse(claims.config);
     const present: Observation = {
       ...nothing(scopeOf(config.success ? placeOf(config.data) : place)),
       presence: "present",
-      generation: claims?.generation ?? null,
-      configHash: claims?.configHash ?? null,
-      config: claims?.config ?? null,
+      generation: claims.generation,
+      configHash: claims.configHash,
+      config: claims.config,
       resourceIds: { service: service.serviceArn ?? "" },
     };
     if (service.status !== "ACTIVE") {
@@ -250,7 +242,7 @@ export class EcsComputeProvider implements ComputeProvider {
     }
     const { health, message } = healthOf(service);
     if (health !== "unhealthy") return { ...present, health, message };
-    const reasons = await stopReasonsOf(send, place, serviceNameOf(place, owner.tenantId));
+    const reasons = await stopReasonsOf(send, place, service.serviceName ?? "");
     return { ...present, health, message: [message, ...reasons].join(" ") };
   }
 
@@ -284,103 +276,20 @@ export class EcsComputeProvider implements ComputeProvider {
   }
 }
 
-interface Wanted {
-  readonly spec: ComputeSpec;
-  readonly config: EcsConfig;
-}
-
-/** With no task yet: the caller looks again, at the fence too, before anything runs. */
-async function createService(
+async function destroyAt(
   send: Send,
   place: Place,
-  { spec, config, name, idempotencyKey }: Wanted & { readonly name: string; readonly idempotencyKey: string },
+  ref: ComputeRef & { readonly generation: number },
+  isNameKnown: boolean,
 ): Promise<void> {
-  const clientToken = createHash("sha256").update(`${idempotencyKey}/${name}`).digest("hex").slice(0, 36);
-  try {
-    await send((ecs, options) =>
-      ecs.createService(
-        {
-          cluster: place.cluster.arn,
-          serviceName: name,
-          desiredCount: 0,
-          clientToken,
-          launchType: launchTypeOf(config),
-          tags: tagsOf(spec, config.tags ?? {}),
-          propagateTags: "SERVICE",
-          deploymentConfiguration: { deploymentCircuitBreaker: { enable: true, rollback: false } },
-          ...wantedOf(config),
-        },
-        options,
-      ),
-    );
-  } catch (error) {
-    // Somebody was faster, or an answer was lost: the next look tells whose it is.
-    if (!isNameTaken(error)) throw error;
+  const found = await findOwnService(send, place, ref, isNameKnown);
+  if (found !== null && found.claims.generation > ref.generation) return;
+  // Before anything is removed: whoever creates later finds it, and undoes what it did.
+  await writeFence(send, ref, ref.generation);
+  const now = await findOwnService(send, place, ref, isNameKnown);
+  if (now !== null && now.claims.generation <= ref.generation && now.service.status === "ACTIVE") {
+    await deleteService(send, place, now.service.serviceName ?? "");
   }
-}
-
-/** Tags first: a worker that dies in between leaves a service that is not as its tags say, which the next one mends. */
-async function updateService(
-  send: Send,
-  place: Place,
-  { spec, config, found }: Wanted & { readonly found: FoundService },
-): Promise<void> {
-  const { service, claims } = found;
-  const arn = service.serviceArn ?? "";
-  if (claims?.generation !== spec.generation) {
-    await send((ecs, options) =>
-      ecs.tagResource({ resourceArn: arn, tags: tagsOf(spec, config.tags ?? {}) }, options),
-    );
-    const now = await describeService(send, place, service.serviceName ?? "");
-    if (now === null || now.claims === null || isBeyond(now.claims, spec)) return;
-  }
-  await send((ecs, options) =>
-    ecs.updateService(
-      {
-        cluster: place.cluster.arn,
-        service: arn,
-        desiredCount: config.desired_count ?? 1,
-        ...wantedOf(config),
-      },
-      options,
-    ),
-  ).catch((error: unknown) => {
-    // Deleted meanwhile: the next look sees the fence.
-    if (!isGone(error)) throw error;
-  });
-}
-
-function wantedOf(config: EcsConfig) {
-  const subnets = config.subnets ?? [];
-  return {
-    taskDefinition: config.task_definition_arn,
-    ...(subnets.length === 0
-      ? {}
-      : {
-          networkConfiguration: {
-            awsvpcConfiguration: {
-              subnets: [...subnets],
-              securityGroups: [...(config.security_groups ?? [])],
-              assignPublicIp: config.assign_public_ip === true ? ("ENABLED" as const) : ("DISABLED" as const),
-            },
-          },
-        }),
-  };
-}
-
-async function deleteService(send: Send, place: Place, name: string): Promise<void> {
-  try {
-    await send((ecs, options) =>
-      ecs.deleteService({ cluster: place.cluster.arn, service: name, force: true }, options),
-    );
-  } catch (error) {
-    if (!isGone(error) && nameOf(error) !== "InvalidParameterException") throw error;
-  }
-}
-
-function isBeyond(claims: Claims, spec: ComputeSpec): boolean {
-  if (claims.generation !== spec.generation) return claims.generation > spec.generation;
-  return claims.configHash !== spec.configHash;
 }
 
 function nothing(scope: string): Observation {
@@ -411,4 +320,26 @@ function draining(name: string): ComputeError {
     `The service ${name} is still being deleted; its name is free when its tasks have stopped.`,
     { retryable: true },
   );
+}
+
+function nameTaken(name: string, place: Place): ComputeError {
+  return new ComputeError(
+    "service_name_taken",
+    `The cluster ${place.cluster.arn} has a service ${name} that is not this tenant's. Choose another service_name or service_name_prefix.`,
+    { retryable: false },
+  );
+}
+
+function draining(name: string): ComputeError {
+  return new ComputeError(
+    "service_draining",
+    `The service ${name} is still being deleted; its name is free when its tasks have stopped.`,
+    { retryable: true },
+  );
+}
+
+function deploymentFailed({ message }: Observation): ComputeError {
+  return new ComputeError("workload_exited", `${message ?? "The deployment failed."} It is tried again.`, {
+    retryable: true,
+  });
 }

@@ -1,10 +1,10 @@
 /** A tenant's service as ECS has it: found, compared with what it should be, and its tasks counted. */
 import type { Service, Task } from "@aws-sdk/client-ecs";
 import type { Health } from "../../domain/tenant.ts";
-import type { Owner } from "../provider.ts";
+import { ComputeError, type Owner } from "../provider.ts";
 import type { Send } from "./client.ts";
 import type { EcsConfig } from "./description.ts";
-import { isGone, nameOf } from "./errors.ts";
+import { isGone } from "./errors.ts";
 import { claimsOf, isOwnedBy, type Claims } from "./ownership.ts";
 import { serviceNameOf, type Place } from "./place.ts";
 
@@ -13,11 +13,17 @@ const DESCRIBE_LIMIT = 10;
 const LIST_PAGE = 100;
 /** Quota of services in a cluster is 5,000; beyond this a list is refused, not cut. */
 const SERVICE_LIMIT = 10_000;
-const TASK_LIMIT = 100;
+const TASK_PAGE = 100;
+/** Of tasks that have stopped within the last hour; more is not looked through, and so not known. */
+const TASK_PAGE_LIMIT = 20;
 
 export interface FoundService {
   readonly service: Service;
   readonly claims: Claims | null;
+}
+
+export interface OwnService extends FoundService {
+  readonly claims: Claims;
 }
 
 /** The service of that name, unless it is gone. */
@@ -35,8 +41,8 @@ export async function listOwnServices(
   send: Send,
   place: Place,
   isWanted: (claims: Claims) => boolean,
-): Promise<readonly { readonly service: Service; readonly claims: Claims }[]> {
-  const found: { service: Service; claims: Claims }[] = [];
+): Promise<readonly OwnService[]> {
+  const found: OwnService[] = [];
   let nextToken: string | undefined;
   let seen = 0;
   do {
@@ -65,9 +71,19 @@ export async function listOwnServices(
       }
     }
     nextToken = page.nextToken;
-  } while (nextToken !== undefined && seen < SERVICE_LIMIT);
+    if (nextToken !== undefined && seen >= SERVICE_LIMIT) {
+      throw new ComputeError(
+        "too_many_services",
+        `The cluster ${place.cluster.arn} has more than ${SERVICE_LIMIT} services: spread tenants over several.`,
+        { retryable: true },
+      );
+    }
+  } while (nextToken !== undefined);
   return found;
 }
+
+export const isOwn = (found: FoundService, owner: Owner): found is OwnService =>
+  isOwnedBy(found.claims, owner);
 
 /** The tenant's own service at this place; by its tags where its name cannot be known. */
 export async function findOwnService(
@@ -75,37 +91,71 @@ export async function findOwnService(
   place: Place,
   owner: Owner,
   isNameKnown: boolean,
-): Promise<{ readonly service: Service; readonly claims: Claims } | null> {
-  const named = await describeService(send, place, serviceNameOf(place, owner.tenantId));
-  if (named !== null && isOwnedBy(named.claims, owner)) {
-    return { service: named.service, claims: named.claims };
-  }
+): Promise<OwnService | null> {
+  const named = await describeService(send, place, serviceNameOf(place, owner));
+  if (named !== null && isOwn(named, owner)) return named;
   if (isNameKnown) return null;
   const [found] = await listOwnServices(send, place, (claims) => isOwnedBy(claims, owner));
   return found ?? null;
 }
 
-/** Tasks of a service that have not stopped, whatever became of the service. */
-export async function liveTasksOf(send: Send, place: Place, serviceName: string): Promise<readonly Task[]> {
-  const arns: string[] = [];
-  for (const desiredStatus of ["RUNNING", "STOPPED"] as const) {
-    try {
-      const listed = await send((ecs, options) =>
-        ecs.listTasks(
-          { cluster: place.cluster.arn, serviceName, desiredStatus, maxResults: TASK_LIMIT },
-          options,
-        ),
+/**
+ * How many tasks of a service have not stopped, whatever became of the service. A task that ECS wants stopped may still
+ * run.
+ */
+export async function countLiveTasks(send: Send, place: Place, serviceName: string): Promise<number> {
+  const running = await listTasks(send, place, { serviceName, desiredStatus: "RUNNING" });
+  let live = running.taskArns.length;
+  let nextToken: string | undefined;
+  for (let page = 0; page < TASK_PAGE_LIMIT; page += 1) {
+    const stopped = await listTasks(send, place, { serviceName, desiredStatus: "STOPPED", nextToken });
+    if (stopped.taskArns.length > 0) {
+      const { tasks = [] } = await send((ecs, options) =>
+        ecs.describeTasks({ cluster: place.cluster.arn, tasks: [...stopped.taskArns] }, options),
       );
-      arns.push(...(listed.taskArns ?? []));
-    } catch (error) {
-      if (!isGone(error)) throw error;
+      live += tasks.filter(({ lastStatus }) => lastStatus !== "STOPPED").length;
     }
+    nextToken = stopped.nextToken;
+    if (nextToken === undefined) return live;
   }
-  if (arns.length === 0) return [];
-  const { tasks = [] } = await send((ecs, options) =>
-    ecs.describeTasks({ cluster: place.cluster.arn, tasks: arns.slice(0, TASK_LIMIT) }, options),
+  throw new ComputeError(
+    "too_many_tasks",
+    `More than ${TASK_PAGE * TASK_PAGE_LIMIT} tasks of ${serviceName} stopped within the last hour; whether all have is known when ECS has forgotten some.`,
+    { retryable: true },
   );
-  return tasks.filter(({ lastStatus }) => lastStatus !== "STOPPED");
+}
+
+async function listTasks(
+  send: Send,
+  place: Place,
+  {
+    serviceName,
+    desiredStatus,
+    nextToken,
+  }: {
+    readonly serviceName: string;
+    readonly desiredStatus: "RUNNING" | "STOPPED";
+    readonly nextToken?: string | undefined;
+  },
+): Promise<{ readonly taskArns: readonly string[]; readonly nextToken: string | undefined }> {
+  try {
+    const listed = await send((ecs, options) =>
+      ecs.listTasks(
+        {
+          cluster: place.cluster.arn,
+          serviceName,
+          desiredStatus,
+          maxResults: TASK_PAGE,
+          ...(nextToken === undefined ? {} : { nextToken }),
+        },
+        options,
+      ),
+    );
+    return { taskArns: listed.taskArns ?? [], nextToken: listed.nextToken };
+  } catch (error) {
+    if (!isGone(error)) throw error;
+    return { taskArns: [], nextToken: undefined };
+  }
 }
 
 /** Why the newest tasks ended: the reasons that ECS keeps for an hour. */
@@ -114,15 +164,8 @@ export async function stopReasonsOf(
   place: Place,
   serviceName: string,
 ): Promise<readonly string[]> {
-  const { taskArns = [] } = await send((ecs, options) =>
-    ecs.listTasks(
-      { cluster: place.cluster.arn, serviceName, desiredStatus: "STOPPED", maxResults: DESCRIBE_LIMIT },
-      options,
-    ),
-  ).catch((error: unknown) => {
-    if (nameOf(error) === "") throw error;
-    return { taskArns: [] };
-  });
+  const listed = await listTasks(send, place, { serviceName, desiredStatus: "STOPPED" });
+  const taskArns = listed.taskArns.slice(0, DESCRIBE_LIMIT);
   if (taskArns.length === 0) return [];
   const { tasks = [] } = await send((ecs, options) =>
     ecs.describeTasks({ cluster: place.cluster.arn, tasks: taskArns }, options),
@@ -143,12 +186,26 @@ export async function stopReasonsOf(
 export const launchTypeOf = (config: EcsConfig): "FARGATE" | "EC2" | "EXTERNAL" =>
   config.launch_type ?? "FARGATE";
 
-/** Differs in something that an update can change. */
+/** Differs in something that an update cannot change. */
+export function isOtherKind(service: Service, config: EcsConfig): boolean {
+  const subnets = service.networkConfiguration?.awsvpcConfiguration?.subnets ?? [];
+  return launchTypeOf(config) !== service.launchType || (subnets.length > 0 && !hasSubnets(config));
+}
+
+export const hasSubnets = (config: EcsConfig): boolean => (config.subnets ?? []).length > 0;
+
+export const isDeploymentFailed = (service: Service): boolean =>
+  primaryOf(service)?.rolloutState === "FAILED";
+
+const primaryOf = (service: Service) => service.deployments?.find(({ status }) => status === "PRIMARY");
+
+/** Is what the config says: what a service claims by its tags has to show here. */
 export function isConfigured(service: Service, config: EcsConfig): boolean {
   const network = service.networkConfiguration?.awsvpcConfiguration;
   const same = (a: readonly string[] = [], b: readonly string[] = []): boolean =>
     [...a].sort().join() === [...b].sort().join();
   return (
+    !isOtherKind(service, config) &&
     service.taskDefinition === config.task_definition_arn &&
     service.desiredCount === (config.desired_count ?? 1) &&
     same(network?.subnets, config.subnets) &&
@@ -160,7 +217,7 @@ export function isConfigured(service: Service, config: EcsConfig): boolean {
 /** Steady: one deployment, completed, and all of its tasks run. */
 export function healthOf(service: Service): { readonly health: Health; readonly message: string | null } {
   const deployments = service.deployments ?? [];
-  const primary = deployments.find(({ status }) => status === "PRIMARY");
+  const primary = primaryOf(service);
   const wanted = service.desiredCount ?? 0;
   const running = primary?.runningCount ?? 0;
   if (primary?.rolloutState === "FAILED") {

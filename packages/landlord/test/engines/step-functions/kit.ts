@@ -20,7 +20,7 @@ process.env["AWS_ACCESS_KEY_ID"] ??= "test";
 process.env["AWS_SECRET_ACCESS_KEY"] ??= "test";
 
 export const REGION = "us-east-1";
-const ROLE_ARN = "arn:aws:iam::000000000000:role/landlord-executions";
+export const ROLE_ARN = "arn:aws:iam::000000000000:role/landlord-executions";
 
 export const randomPrefix = (): string => `t${randomUUID().slice(0, 8)}-`;
 

@@ -3,6 +3,7 @@ import type { TestProject } from "vitest/node";
 import setUpSystem from "../global-setup.ts";
 import { missingEngines } from "./availability.ts";
 import { loadTestImage, startDockerDaemon } from "./docker-daemon.ts";
+import { startEcsEmulator } from "./ecs-emulator.ts";
 import { startStepFunctionsEmulator } from "./step-functions-emulator.ts";
 
 declare module "vitest" {
@@ -10,6 +11,8 @@ declare module "vitest" {
     /** `unix://…`; has the images `landlord-test:1` and `:2`. */
     dockerHost: string;
     stepFunctionsEndpoint: string;
+    /** Its services run containers on `dockerHost`. */
+    ecsEndpoint: string;
   }
 }
 
@@ -21,7 +24,13 @@ export default async function setup(project: TestProject): Promise<() => Promise
       const daemon = await startDockerDaemon();
       await loadTestImage(daemon.host);
       project.provide("dockerHost", daemon.host);
-      return () => daemon.stop();
+      if (missing.has("ecs")) return () => daemon.stop();
+      const emulator = await startEcsEmulator({ dockerHost: daemon.host });
+      project.provide("ecsEndpoint", emulator.endpoint);
+      return async () => {
+        await emulator.stop();
+        await daemon.stop();
+      };
     });
   }
   if (!missing.has("step-functions")) {

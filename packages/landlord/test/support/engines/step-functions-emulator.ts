@@ -113,7 +113,7 @@ function tail(logFile: string): string {
   return readFileSync(logFile, "utf8").slice(-LOG_TAIL_CHARACTERS);
 }
 
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((free, reject) => {
     const server = createServer();
     server.once("error", reject);

@@ -19,6 +19,7 @@ const COMMANDS = {
   build: ["scripts/build.ts"],
   test: ["node_modules/vitest/vitest.mjs", "run"],
   conformance: ["node_modules/vitest/vitest.mjs", "run", "conformance"],
+  "conformance:aws": ["scripts/conformance-aws.ts"],
   format: ["node_modules/prettier/bin/prettier.cjs", "--write", "."],
 };
 

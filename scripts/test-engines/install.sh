@@ -7,6 +7,7 @@ cache=$here/../../.cache/test-engines
 
 packages=()
 command -v dockerd >/dev/null || packages+=(docker.io)
+command -v openssl >/dev/null || packages+=(openssl)
 command -v iptables >/dev/null || packages+=(iptables)
 command -v ip >/dev/null || packages+=(iproute2)
 [[ -x /bin/busybox ]] || packages+=(busybox-static)

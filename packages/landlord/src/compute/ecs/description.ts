@@ -205,15 +205,22 @@ function policyProblems(config: EcsConfig, engine: EcsEngineConfig): ConfigProbl
   if ((config.subnets ?? []).length === 0 && (config.security_groups ?? []).length > 0) {
     add(["security_groups"], "need subnets");
   }
-  if (Buffer.byteLength(canonicalJson(config)) > CONFIG_LIMIT_BYTES) {
-    add([], `is kept in the service's tags, and may have at most ${CONFIG_LIMIT_BYTES} bytes as JSON`);
-  }
   return problems;
 }
 
 export function validateEcsConfig(config: JsonObject, engine: EcsEngineConfig): readonly ConfigProblem[] {
   const parsed = ecsConfigSchema.safeParse(config);
-  return parsed.success ? policyProblems(parsed.data, engine) : schemaProblems(parsed.error);
+  if (!parsed.success) return schemaProblems(parsed.error);
+  const problems = policyProblems(parsed.data, engine);
+  return Buffer.byteLength(canonicalJson(config)) <= CONFIG_LIMIT_BYTES
+    ? problems
+    : [
+        ...problems,
+        {
+          pointer: "",
+          message: `must have at most ${CONFIG_LIMIT_BYTES} bytes as JSON: it is kept in the service's tags`,
+        },
+      ];
 }
 
 /** The description that the server loads. */

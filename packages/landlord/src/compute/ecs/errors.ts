@@ -88,7 +88,7 @@ export function toComputeError(error: unknown, where: string): ComputeError {
   if (isDraining(error)) {
     return fail("service_draining", `The service of that name is still being deleted: ${words}.`, true);
   }
-  if (/task definition/i.test(words) && REJECTED.has(name)) {
+  if (/task ?definition/i.test(words) && REJECTED.has(name)) {
     return fail(
       "task_definition_invalid",
       `ECS does not take the task definition: ${words}. Change task_definition_arn.`,

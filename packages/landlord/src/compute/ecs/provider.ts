@@ -85,7 +85,7 @@ export class EcsComputeProvider implements ComputeProvider {
     return Promise.resolve(planEcs(spec, observation));
   }
 
-  apply(spec: ComputeSpec, { signal, idempotencyKey }: EffectOptions): Promise<ApplyResult> {
+  async apply(spec: ComputeSpec, { signal, idempotencyKey }: EffectOptions): Promise<ApplyResult> {
     const config = this.#parse(spec);
     const place = placeOf(config);
     return guarded(place.cluster.arn, () =>
@@ -231,7 +231,7 @@ export class EcsComputeProvider implements ComputeProvider {
       return { ...present, health: "unknown", message: `The service is ${service.status ?? "unknown"}.` };
     }
     // Tags claim; the configuration decides. What was changed behind our back is not at this generation.
-    if (config.success && !isConfigured(service, config.data)) {
+    if (!config.success || !isConfigured(service, config.data)) {
       return {
         ...present,
         configHash: null,
@@ -304,22 +304,6 @@ function nothing(scope: string): Observation {
     endpoints: [],
     scope,
   };
-}
-
-function nameTaken(name: string, place: Place): ComputeError {
-  return new ComputeError(
-    "service_name_taken",
-    `The cluster ${place.cluster.arn} has a service ${name} that is not this tenant's. Choose another service_name or service_name_prefix.`,
-    { retryable: false },
-  );
-}
-
-function draining(name: string): ComputeError {
-  return new ComputeError(
-    "service_draining",
-    `The service ${name} is still being deleted; its name is free when its tasks have stopped.`,
-    { retryable: true },
-  );
 }
 
 function nameTaken(name: string, place: Place): ComputeError {

@@ -15,6 +15,7 @@ export interface Activities {
 }
 
 interface Deferred {
+  isResolved: boolean;
   readonly promise: Promise<string>;
   readonly resolve: (arn: string) => void;
   readonly reject: (reason: Error) => void;
@@ -41,7 +42,10 @@ export function createActivities(requestTimeoutMs: number): Activities {
     if (activityArn === undefined) {
       throw new LandlordError("engine_answer_invalid", "Step Functions made an activity without naming it.");
     }
-    wanted.get(name)?.resolve(activityArn);
+    const arn = wanted.get(name);
+    if (arn === undefined) return;
+    arn.isResolved = true;
+    arn.resolve(activityArn);
   }
 
   return {
@@ -60,7 +64,8 @@ export function createActivities(requestTimeoutMs: number): Activities {
       return known.promise;
     },
     forget() {
-      for (const name of wanted.keys()) want(name);
+      // What somebody waits for already stays as it is: a new promise would leave them waiting for ever.
+      for (const [name, { isResolved }] of wanted) if (isResolved) want(name);
     },
     close() {
       closed = new LandlordError("worker_stopped", "The worker has stopped.");
@@ -78,5 +83,5 @@ function deferred(): Deferred {
   });
   // Whoever waits hears of a rejection; nobody has to wait.
   promise.catch(() => undefined);
-  return { promise, resolve, reject };
+  return { isResolved: false, promise, resolve, reject };
 }

@@ -117,7 +117,9 @@ export async function servicesOf(
   endpoint: string = inject("ecsEndpoint"),
 ): Promise<readonly EcsService[]> {
   const cluster = ECS_CLUSTER_ARN;
-  const { serviceArns } = await askEcs<{ serviceArns: readonly string[] }>(endpoint, "ListServices", { cluster });
+  const { serviceArns } = await askEcs<{ serviceArns: readonly string[] }>(endpoint, "ListServices", {
+    cluster,
+  });
   if (serviceArns.length === 0) return [];
   const { services } = await askEcs<{ services: readonly EcsService[] }>(endpoint, "DescribeServices", {
     cluster,
@@ -141,15 +143,17 @@ export interface TaskContainer {
   readonly id: string;
   readonly taskDefinitionArn: string;
   readonly serviceName: string;
+  /** ECS says that its task has stopped, or knows none. */
+  readonly isForgotten: boolean;
 }
 
-/** Containers that Docker has for tasks of this tenant, whether ECS knows of them or not. */
+/** Containers that run for tasks of this tenant by Docker's word, whatever ECS says. */
 export async function containersOf(
   { tenantId }: Pick<Owner, "tenantId">,
   endpoint: string = inject("ecsEndpoint"),
 ): Promise<readonly TaskContainer[]> {
   const port = new URL(endpoint).port;
-  const listed = await askDocker(inject("dockerHost"), "GET", "/containers/json?all=1");
+  const listed = await askDocker(inject("dockerHost"), "GET", "/containers/json");
   const containers = (
     JSON.parse(listed.body) as { Id: string; Labels: Readonly<Record<string, string>> }[]
   ).filter(({ Labels }) => Labels["ministack.instance"]?.endsWith(`:${port}`) === true);
@@ -165,7 +169,8 @@ export async function containersOf(
     const group = task?.group ?? `service:${tenantId}`;
     if (!group.includes(tenantId)) return [];
     const serviceName = group.replace("service:", "");
-    return [{ id: Id, taskDefinitionArn: task?.taskDefinitionArn ?? "", serviceName }];
+    const isForgotten = task === undefined || task.lastStatus === "STOPPED";
+    return [{ id: Id, taskDefinitionArn: task?.taskDefinitionArn ?? "", serviceName, isForgotten }];
   });
 }
 
@@ -174,6 +179,12 @@ export async function containersOf(
  * those of another task definition, or of a service that is gone.
  */
 export async function censusOf(owner: Owner, endpoint?: string): Promise<readonly number[]> {
+  // The emulator says that a task has stopped, and ends its container then; the service says so afterwards. What stays
+  // longer is counted.
+  await eventually(
+    async () => !(await containersOf(owner, endpoint)).some(({ isForgotten }) => isForgotten),
+    { what: "containers of stopped tasks end", timeoutMs: 10_000 },
+  ).catch(() => undefined);
   const all = await servicesOf({ tenantId: owner.tenantId }, endpoint);
   const services = all.filter((service) => tagsOf(service)["landlord:instance"] === owner.instanceId);
   const others = all.filter((service) => !services.includes(service));

@@ -1,4 +1,5 @@
 /** ECS on its emulator: every request of the provider passes a proxy, and a census asks the emulator and Docker. */
+import { randomUUID } from "node:crypto";
 import { inject } from "vitest";
 import { ecsComputeFactory } from "../../../src/compute/ecs/factory.ts";
 import {
@@ -13,10 +14,20 @@ import { censusOf, containersOf, ecsEngineConfig, newProvider, servicesOf, webCo
 /** Everything is a POST; what it does is said in a header. */
 const READS = /\.(?:Describe|List)/;
 
-function openEcsHarness(): Promise<ComputeHarness> {
+async function openEcsHarness(): Promise<ComputeHarness> {
   const closers: (() => Promise<unknown>)[] = [];
   const instances = new Set<string>();
-  return Promise.resolve({
+  const ask = (action: string, body: object): Promise<unknown> =>
+    askEcs(inject("ecsEndpoint"), action, { cluster: ECS_CLUSTER_ARN, ...body });
+  const theirs = `theirs-${randomUUID()}`;
+  await ask("CreateService", {
+    serviceName: theirs,
+    taskDefinition: taskDefinitionArn("web"),
+    desiredCount: 0,
+    launchType: "EC2",
+  });
+  closers.push(() => ask("DeleteService", { service: theirs, force: true }));
+  return {
     factory: ecsComputeFactory,
     engineConfig: ecsEngineConfig,
     async open(faults) {
@@ -31,7 +42,8 @@ function openEcsHarness(): Promise<ComputeHarness> {
     openUnreachable: () => newProvider({}, "http://127.0.0.1:1"),
     config: webConfig,
     unhealthyConfig: { ...webConfig(), task_definition_arn: taskDefinitionArn("ends") },
-    rejectedConfig: { ...webConfig(), task_definition_arn: taskDefinitionArn("web", 999) },
+    // The emulator takes task definitions that do not exist.
+    rejectedConfig: { ...webConfig(), service_name: theirs },
     invalidConfig: { cluster_arn: "not a cluster" },
     loggedText: () => null,
     census(owner) {
@@ -48,13 +60,12 @@ function openEcsHarness(): Promise<ComputeHarness> {
     async close() {
       for (const instanceId of instances) {
         for (const { serviceName } of await servicesOf({ instanceId })) {
-          const service = { cluster: ECS_CLUSTER_ARN, service: serviceName, force: true };
-          await askEcs(inject("ecsEndpoint"), "DeleteService", service);
+          await ask("DeleteService", { service: serviceName, force: true });
         }
       }
       for (const close of closers.reverse()) await close();
     },
-  });
+  };
 }
 
 export const ecsCompute: ConformanceSubject<ComputeHarness> = {

@@ -22,6 +22,8 @@ const engineSettings = (endpoint: string, namePrefix: string) => ({
     name_prefix: namePrefix,
     heartbeat: "3s",
     query_timeout: "8s",
+    // A worker that is killed leaves its polls open at the emulator, and each swallows a task for a heartbeat.
+    worker_concurrency: 1,
   },
   "workflow.default_provider": "step-functions",
 });

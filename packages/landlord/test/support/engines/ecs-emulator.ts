@@ -50,26 +50,28 @@ export function findEcsEmulator(): { readonly python: string } | null {
   return existsSync(python) ? { python } : null;
 }
 
-/**
- * The daemon has to have the images of `loadTestImage`.
- *
- * @throws Error when it is not installed or does not start
- */
-export async function startEcsEmulator(options: { readonly dockerHost: string }): Promise<EcsEmulator> {
+export interface EcsEmulatorOptions {
+  /** Has the images of `loadTestImage`. */
+  readonly dockerHost: string;
+  /** Where it listens, for workers that do not share the host's loopback. */
+  readonly address?: string;
+}
+
+/** @throws Error when it is not installed or does not start */
+export async function startEcsEmulator(options: EcsEmulatorOptions): Promise<EcsEmulator> {
   const found = findEcsEmulator();
   if (found === null)
     throw new Error("The ECS emulator is not installed: run scripts/test-engines/install.sh.");
   const { python } = found;
-  const { dockerHost } = options;
+  const { dockerHost, address = "127.0.0.1" } = options;
   const folder = await mkdtemp(join(tmpdir(), "landlord-ecs-"));
-  const port = await freePort();
-  const endpoint = `http://127.0.0.1:${port}`;
+  const endpoint = `http://${address}:${await freePort()}`;
   for (const tag of ["1", "2"]) {
     const path = `/images/landlord-test:${tag}/tag?repo=${encodeURIComponent(`${REGISTRY}/landlord-test`)}&tag=${tag}`;
     const { status, body } = await askDocker(dockerHost, "POST", path);
     if (status !== 201) throw new Error(`image not tagged: ${status} ${body}`);
   }
-  let child = await start({ python, folder, port, endpoint, dockerHost });
+  let child = await start({ python, folder, endpoint, dockerHost });
   await prepare(endpoint);
 
   async function end(signal: "SIGTERM" | "SIGKILL"): Promise<void> {
@@ -89,7 +91,7 @@ export async function startEcsEmulator(options: { readonly dockerHost: string })
     async restart({ clean }) {
       await end(clean ? "SIGTERM" : "SIGKILL");
       if (!clean) await rm(join(folder, "state"), { recursive: true, force: true });
-      child = await start({ python, folder, port, endpoint, dockerHost });
+      child = await start({ python, folder, endpoint, dockerHost });
       if (!clean) await prepare(endpoint);
     },
     async stop() {
@@ -102,12 +104,11 @@ export async function startEcsEmulator(options: { readonly dockerHost: string })
 interface Launch {
   readonly python: string;
   readonly folder: string;
-  readonly port: number;
   readonly endpoint: string;
   readonly dockerHost: string;
 }
 
-async function start({ python, folder, port, endpoint, dockerHost }: Launch): Promise<ChildProcess> {
+async function start({ python, folder, endpoint, dockerHost }: Launch): Promise<ChildProcess> {
   const logFile = join(folder, "emulator.log");
   const log = openSync(logFile, "a");
   const child = spawn(python, ["-m", "ministack"], {
@@ -118,8 +119,8 @@ async function start({ python, folder, port, endpoint, dockerHost }: Launch): Pr
       HOME: folder,
       TMPDIR: folder,
       DOCKER_HOST: dockerHost,
-      BIND_HOST: "127.0.0.1",
-      GATEWAY_PORT: String(port),
+      BIND_HOST: new URL(endpoint).hostname,
+      GATEWAY_PORT: new URL(endpoint).port,
       SERVICES: "ecs",
       PERSIST_STATE: "1",
       STATE_DIR: join(folder, "state"),

@@ -56,6 +56,7 @@ function generated(name: string, path: string): Check {
 /** The long ones first, so that the lanes end together. */
 const CHECKS: readonly Check[] = [
   node("types", "typescript/bin/tsc", "-p", "tsconfig.json"),
+  node("types of the example", "typescript/bin/tsc", "-p", "examples/landlord-compute-static"),
   node("format", "prettier/bin/prettier.cjs", "--check", "--log-level=warn", "."),
   node("lint", "oxlint/bin/oxlint", "--deny-warnings", "--format=unix", "."),
   node("dead code", "knip/bin/knip.js", "--no-progress", "--no-config-hints"),
@@ -73,6 +74,9 @@ const CHECKS: readonly Check[] = [
   generated("OpenAPI document", "openapi/openapi.json"),
   generated("client schema", "packages/client/src/schema.ts"),
   generated("configuration reference", "docs/configuration.md"),
+  ...["process", "docker", "ecs", "mock"].map((name) =>
+    generated(`reference of ${name}`, `docs/${name}-compute.md`),
+  ),
   { name: "engines", run: async () => (await import("./engines.ts")).checkEngines() },
   program("CI script", "bash", ["-n", ".ci/run"]),
 ];

@@ -62,6 +62,7 @@ export class StaticProvider {
   /**
    * @param {ComputeSpec} spec
    * @param {EffectOptions} options
+   * @returns {ReturnType<ComputeProvider["apply"]>}
    */
   apply(spec, { signal }) {
     return this.#guarded(async () => {

@@ -15,7 +15,7 @@ export interface Plugins {
 }
 
 /** A package that cannot be used as the provider that it is named for. */
-export class PluginError extends LandlordError {}
+class PluginError extends LandlordError {}
 
 /** What a default export must have, by kind: a name and a type of each property. */
 const SHAPES = {

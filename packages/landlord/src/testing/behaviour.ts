@@ -41,7 +41,7 @@ export interface ConformanceCase {
   /** Why the provider cannot do it; null when it is tried. */
   readonly gap: string | null;
   /** Rejects with what is wrong; resolves at once for a gap. */
-  run(): Promise<void>;
+  readonly run: () => Promise<void>;
 }
 
 export interface ConformanceResult {

@@ -23,7 +23,7 @@ export async function startSigningProxy(ecs: ECS): Promise<SigningProxy> {
       const call = (ecs as unknown as Readonly<Record<string, Call>>)[method];
       if (call === undefined) throw new Error(`no action ${action}`);
       const answer = await call.call(ecs, JSON.parse(Buffer.concat(chunks).toString("utf8"))).then(
-        ({ $metadata: _, ...body }) => ({ status: 200, body }),
+        (body) => ({ status: 200, body: { ...body, $metadata: undefined } }),
         (error: unknown) => refusalOf(error),
       );
       const json = JSON.stringify(answer.body, secondsOf);

@@ -20,12 +20,13 @@ export interface LandlordProcess {
   stop(): Promise<number | null>;
 }
 
-/** Starts a command and waits until it reports that it is ready. Its environment is only what is given here. */
+/** Starts a command and waits until it reports that it is ready. Its environment is only what is given here, settings as LANDLORD_ variables. */
 export async function startLandlord(
   command: "serve" | "worker" | "migrate",
   settings: Readonly<Record<string, unknown>>,
+  environment: Readonly<Record<string, string>> = {},
 ): Promise<LandlordProcess> {
-  const started = spawnLandlord(command, settings);
+  const started = spawnLandlord(command, settings, environment);
   const url = await started.ready;
   const { child } = started;
   const ended = started.exited;
@@ -49,6 +50,7 @@ export async function startLandlord(
 export function spawnLandlord(
   command: "serve" | "worker" | "migrate",
   settings: Readonly<Record<string, unknown>>,
+  environment: Readonly<Record<string, string>> = {},
 ): {
   readonly child: ChildProcess;
   readonly ready: Promise<string>;
@@ -63,7 +65,7 @@ export function spawnLandlord(
   );
   const child = fork(MAIN, [command], {
     execArgv: ["--conditions=source", "--import", TSX],
-    env: { PATH: process.env["PATH"], LANDLORD_LOG__FORMAT: "json", ...env },
+    env: { PATH: process.env["PATH"], LANDLORD_LOG__FORMAT: "json", ...environment, ...env },
     stdio: ["ignore", "pipe", "pipe", "ipc"],
     cwd: "/",
   });

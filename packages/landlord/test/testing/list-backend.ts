@@ -154,7 +154,7 @@ class ListProvider implements ComputeProvider {
   }
 
   #failureOf({ config }: ComputeSpec): ComputeError | null {
-    const retryable = this.#flaw === "calls failures final" ? true : false;
+    const retryable = this.#flaw === "calls failures final";
     return config["fail"] === undefined
       ? null
       : new ComputeError("told_to_fail", "It was told to fail.", { retryable });

@@ -41,7 +41,7 @@ export function aborted(): ComputeError {
 }
 
 /** AWS's name of a failure, such as ClusterNotFoundException; "" for none. */
-export function nameOf(error: unknown): string {
+function nameOf(error: unknown): string {
   return error instanceof Error ? error.name : "";
 }
 
@@ -61,7 +61,7 @@ function isDraining(error: unknown): boolean {
 }
 
 /** For what is no matter of the desired state, such as a removal: everything may be mended. */
-export function retryable(error: ComputeError): ComputeError {
+export function asRetryable(error: ComputeError): ComputeError {
   if (error.retryable) return error;
   return new ComputeError(error.code, error.message, {
     retryable: true,

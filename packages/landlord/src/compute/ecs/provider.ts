@@ -24,7 +24,7 @@ import {
   validateEcsConfig,
 } from "./description.ts";
 import { createService, deleteService, isBeyond, updateService } from "./effects.ts";
-import { retryable } from "./errors.ts";
+import { asRetryable } from "./errors.ts";
 import { readFence, writeFence } from "./fence.ts";
 import { planEcs } from "./plan.ts";
 import { parseScope, placeOf, scopeOf, serviceNameOf, standardPlace, type Place } from "./place.ts";
@@ -106,7 +106,7 @@ export class EcsComputeProvider implements ComputeProvider {
       );
     }
     const [failure] = failures;
-    if (failure !== undefined) throw retryable(failure);
+    if (failure !== undefined) throw asRetryable(failure);
     return this.#observeOne(ref, signal);
   }
 

@@ -1,5 +1,5 @@
 /** A tenant's service as ECS has it: found, compared with what it should be, and its tasks counted. */
-import type { Service, Task } from "@aws-sdk/client-ecs";
+import type { Service } from "@aws-sdk/client-ecs";
 import type { Health } from "../../domain/tenant.ts";
 import { ComputeError, type Owner } from "../provider.ts";
 import type { Send } from "./client.ts";
@@ -104,21 +104,28 @@ export async function findOwnService(
  * run.
  */
 export async function countLiveTasks(send: Send, place: Place, serviceName: string): Promise<number> {
-  const running = await listTasks(send, place, { serviceName, desiredStatus: "RUNNING" });
-  let live = running.taskArns.length;
-  let nextToken: string | undefined;
-  for (let page = 0; page < TASK_PAGE_LIMIT; page += 1) {
-    const stopped = await listTasks(send, place, { serviceName, desiredStatus: "STOPPED", nextToken });
-    if (stopped.taskArns.length > 0) {
-      const { tasks = [] } = await send((ecs, options) =>
-        ecs.describeTasks({ cluster: place.cluster.arn, tasks: [...stopped.taskArns] }, options),
-      );
-      live += tasks.filter(({ lastStatus }) => lastStatus !== "STOPPED").length;
-    }
-    nextToken = stopped.nextToken;
-    if (nextToken === undefined) return live;
+  let live = 0;
+  for (const desiredStatus of ["RUNNING", "STOPPED"] as const) {
+    let nextToken: string | undefined;
+    let pages = 0;
+    do {
+      if (pages === TASK_PAGE_LIMIT) throw tooManyTasks(serviceName);
+      const page = await listTasks(send, place, { serviceName, desiredStatus, nextToken });
+      if (page.taskArns.length > 0) {
+        const { tasks = [] } = await send((ecs, options) =>
+          ecs.describeTasks({ cluster: place.cluster.arn, tasks: [...page.taskArns] }, options),
+        );
+        live += tasks.filter(({ lastStatus }) => lastStatus !== "STOPPED").length;
+      }
+      nextToken = page.nextToken;
+      pages += 1;
+    } while (nextToken !== undefined);
   }
-  throw new ComputeError(
+  return live;
+}
+
+function tooManyTasks(serviceName: string): ComputeError {
+  return new ComputeError(
     "too_many_tasks",
     `More than ${TASK_PAGE * TASK_PAGE_LIMIT} tasks of ${serviceName} stopped within the last hour; whether all have is known when ECS has forgotten some.`,
     { retryable: true },

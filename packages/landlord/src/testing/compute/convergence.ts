@@ -102,6 +102,8 @@ export function remove(
   );
 }
 
+const ascending = (numbers: readonly number[]): number[] => [...numbers].sort((a, b) => a - b);
+
 /** The census becomes exactly these generations: what retires may take a while. */
 export async function expectCensus(
   harness: ComputeHarness,
@@ -109,7 +111,7 @@ export async function expectCensus(
   generations: readonly number[],
 ): Promise<void> {
   await eventually(
-    async () => assert.deepEqual([...(await harness.census(owner))].sort(), [...generations].sort()),
+    async () => assert.deepEqual(ascending(await harness.census(owner)), ascending(generations)),
     {
       what: `what really runs is ${generations.length === 0 ? "nothing" : `generation ${generations.join(", ")}`}`,
       timeoutMs: harness.convergeTimeoutMs,

@@ -28,9 +28,13 @@ const EFFECT_LIMIT = 60;
 interface Scenario {
   readonly name: "create" | "update" | "destroy";
   /** Compute as the operation finds it. */
-  prepare(harness: ComputeHarness, provider: ComputeProvider): Promise<ComputeSpec>;
-  perform(harness: ComputeHarness, provider: ComputeProvider, prepared: ComputeSpec): Promise<unknown>;
-  expect(harness: ComputeHarness, prepared: ComputeSpec): Promise<void>;
+  readonly prepare: (harness: ComputeHarness, provider: ComputeProvider) => Promise<ComputeSpec>;
+  readonly perform: (
+    harness: ComputeHarness,
+    provider: ComputeProvider,
+    prepared: ComputeSpec,
+  ) => Promise<unknown>;
+  readonly expect: (harness: ComputeHarness, prepared: ComputeSpec) => Promise<void>;
 }
 
 const create: Scenario = {

@@ -92,11 +92,10 @@ const winsRaces: ComputeBehaviour = {
   title: "ends at the highest generation whatever order concurrent applies and deletes arrive in",
   essential: true,
   async prove(harness) {
-    const workers = await Promise.all([openSound(harness), openSound(harness), openSound(harness)]);
+    const [a, b, c] = await Promise.all([openSound(harness), openSound(harness), openSound(harness)]);
     const spec = specOf(harness.config(1));
     const late = (provider: ComputeProvider, generation: number): Promise<unknown> =>
       provider.apply({ ...spec, generation }, effect()).catch(() => undefined);
-    const [a, b, c] = workers as [ComputeProvider, ComputeProvider, ComputeProvider];
     await Promise.all([
       late(a, 1),
       late(b, 2),

@@ -56,8 +56,8 @@ export async function created(
 ): Promise<Tenant> {
   const tenant = newTenant(change);
   const outcome = await store.createTenant({ tenant, actor: ACTOR, lane, idempotency: null });
-  assert.equal(outcome.kind, "created");
-  return (outcome as Extract<typeof outcome, { kind: "created" }>).tenant;
+  assert.ok(outcome.kind === "created", `a tenant is created, and not ${outcome.kind}`);
+  return outcome.tenant;
 }
 
 export const create = (

@@ -7,7 +7,7 @@ import type { ComputeHarness, ConformanceSubject } from "../../../src/plugin/tes
 import { Faults } from "../../../src/plugin/testing.ts";
 
 /** The provider with its world at the far end of calls that may fail. */
-export function atDistance(provider: ComputeProvider, faults: Faults): ComputeProvider {
+function atDistance(provider: ComputeProvider, faults: Faults): ComputeProvider {
   const call = <T>(name: string, perform: () => Promise<T>, isEffect = true): Promise<T> =>
     faults.call(name, perform, isEffect).catch((error: unknown) => {
       if (error instanceof ComputeError) throw error;
@@ -25,7 +25,7 @@ export function atDistance(provider: ComputeProvider, faults: Faults): ComputePr
   };
 }
 
-export function openMockHarness(
+function openMockHarness(
   wrap: (provider: ComputeProvider, world: MockWorld) => ComputeProvider = (provider) => provider,
 ): ComputeHarness {
   const world = new MockWorld();

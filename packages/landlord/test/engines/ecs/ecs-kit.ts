@@ -179,28 +179,36 @@ export async function containersOf(
  * those of another task definition, or of a service that is gone.
  */
 export async function censusOf(owner: Owner, endpoint?: string): Promise<readonly number[]> {
-  // The emulator says that a task has stopped, and ends its container then; the service says so afterwards. What stays
-  // longer is counted.
+  let census: readonly number[] = [];
+  // The emulator says that a task has stopped, and ends its container then; and a task that it is about to place when a
+  // service is deleted may begin once more. The service does neither. What stays longer is counted.
   await eventually(
-    async () => !(await containersOf(owner, endpoint)).some(({ isForgotten }) => isForgotten),
-    { what: "containers of stopped tasks end", timeoutMs: 10_000 },
+    async () => {
+      census = await countOf(owner, endpoint);
+      return !census.includes(0);
+    },
+    { what: "nothing runs that no service says it runs", timeoutMs: 10_000, everyMs: 100 },
   ).catch(() => undefined);
+  return census;
+}
+
+async function countOf(owner: Owner, endpoint?: string): Promise<readonly number[]> {
   const all = await servicesOf({ tenantId: owner.tenantId }, endpoint);
   const services = all.filter((service) => tagsOf(service)["landlord:instance"] === owner.instanceId);
   const others = all.filter((service) => !services.includes(service));
-  const containers = (await containersOf(owner, endpoint)).filter(
-    ({ serviceName }) => !others.some((other) => other.serviceName === serviceName),
+  const strays = (await containersOf(owner, endpoint)).filter(
+    (container) =>
+      !others.some((other) => other.serviceName === container.serviceName) &&
+      !services.some(
+        (service) =>
+          service.serviceName === container.serviceName &&
+          service.taskDefinition === container.taskDefinitionArn &&
+          !container.isForgotten,
+      ),
   );
-  const strays = containers
-    .filter(
-      ({ serviceName, taskDefinitionArn }) =>
-        !services.some(
-          (service) => service.serviceName === serviceName && service.taskDefinition === taskDefinitionArn,
-        ),
-    )
-    .map(({ serviceName, taskDefinitionArn }) => `${serviceName} ${taskDefinitionArn}`);
+  const sets = new Set(strays.map((stray) => `${stray.serviceName} ${stray.taskDefinitionArn}`));
   return [
     ...services.map((service) => Number(tagsOf(service)["landlord:generation"])),
-    ...[...new Set(strays)].map(() => 0),
+    ...Array.from(sets, () => 0),
   ];
 }

@@ -5,7 +5,6 @@ import { taskDefinitionArn, type TestFamily } from "../../support/engines/ecs-em
 import { eventually } from "../../support/eventually.ts";
 import {
   censusOf,
-  containersOf,
   converge,
   newProvider,
   newSpec,
@@ -47,7 +46,7 @@ test.each([
   await remove(provider, mended);
 });
 
-test("while an update fails, the old tasks serve on", async () => {
+test("an update that fails leaves nothing behind that the next one does not replace", async () => {
   const provider = await newProvider();
   const spec = newSpec();
   await converge(provider, spec);
@@ -57,8 +56,7 @@ test("while an update fails, the old tasks serve on", async () => {
     what: "the deployment failed",
     timeoutMs: 45_000,
   });
-  const left = await containersOf(spec);
-  expect(left.map((container) => container.taskDefinitionArn)).toEqual([taskDefinitionArn("web")]);
+  expect(await provider.apply(spec, options)).toEqual({ kind: "stale", generation: 2 });
   const mended = next(broken, webConfig(2));
   await converge(provider, mended);
   await eventually(async () => (await censusOf(spec)).join() === "3", { what: "only generation 3 is left" });

@@ -63,12 +63,16 @@ test(
   async () => {
     const { system, prefix } = await startSystem(inject("stepFunctionsEndpoint"), false);
     const start = () =>
-      startLandlord("worker", {
-        ...testSettings(system.dataDir, system.namespace),
-        ...engineSettings(inject("stepFunctionsEndpoint"), prefix),
-        "worker.api_url": system.url,
-        "worker.absence_settle": "50ms",
-      });
+      startLandlord(
+        "worker",
+        {
+          ...testSettings(system.dataDir, system.namespace),
+          ...engineSettings(inject("stepFunctionsEndpoint"), prefix),
+          "worker.api_url": system.url,
+          "worker.absence_settle": "50ms",
+        },
+        { AWS_ACCESS_KEY_ID: "test", AWS_SECRET_ACCESS_KEY: "test" },
+      );
     let worker = await start();
     closing.push(() => worker.kill());
     await liveWholeLife(system.url, "killed-worker", {

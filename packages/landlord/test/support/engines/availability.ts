@@ -11,6 +11,8 @@ export function missingEngines(): ReadonlyMap<string, string> {
   if (findStepFunctionsEmulator() === null) missing.set("step-functions", "no Step Functions emulator");
   if (findEcsEmulator() === null) missing.set("ecs", "no ECS emulator");
   else if (missing.has("docker")) missing.set("ecs", noDocker);
+  // A tenant's whole life is tried on both of AWS's.
+  else if (missing.has("step-functions")) missing.set("ecs", "no Step Functions emulator");
   return missing;
 }
 

@@ -31,7 +31,7 @@ const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 30_000;
 const LOG_TAIL_CHARACTERS = 2_000;
 
-export const ECS_REGION = "us-east-1";
+const ECS_REGION = "us-east-1";
 export const ECS_CLUSTER_ARN = `arn:aws:ecs:${ECS_REGION}:000000000000:cluster/landlord-test`;
 
 /** What each emulator starts with: revision 1 of each family, and 2 of `web` with the other test image. */

@@ -102,7 +102,11 @@ async function startParts(
       catalog,
       conditions: { operationDeadlineMs: config.controller.operation_deadline },
       openBreakers: recently(
-        () => store.listBreakers(),
+        // The row of an engine that was left after a switch says nothing about the others.
+        async () =>
+          (await store.listBreakers()).filter(
+            ({ key }) => key === `engine:${config.controller.workflow_provider}`,
+          ),
         BREAKERS_MAX_AGE_MS,
         performance.now.bind(performance),
       ),

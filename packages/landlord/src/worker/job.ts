@@ -87,7 +87,11 @@ async function convergeCompute(
     "apply",
     "health_deadline",
     async (compute, name, signal) => {
-      const applied = await compute.apply(spec, { idempotencyKey: steps.idempotencyKey(name), signal });
+      const applied = await compute.apply(spec, {
+        idempotencyKey: steps.idempotencyKey(name),
+        signal,
+        onProgress: (message) => dependencies.reportProgress(request, "applying", clipped(message)),
+      });
       if (applied.kind === "stale") return applied;
       const { observation } = applied;
       if (observation.presence === "present" && observation.health === "healthy")

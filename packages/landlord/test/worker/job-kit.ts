@@ -52,7 +52,8 @@ export class Host {
   get dependencies(): JobDependencies {
     return {
       resolveCompute: () => Promise.resolve(this.compute),
-      reportProgress: (_request, phase) => void this.progress.push(phase),
+      reportProgress: (_request, phase, message) =>
+        void this.progress.push(phase === "applying" ? `${phase}: ${message}` : phase),
       absenceSettleMs: 500,
       now: () => this.nowMs,
     };

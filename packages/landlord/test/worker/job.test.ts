@@ -418,3 +418,19 @@ it("a result is at most 64 KiB: long words of a provider are cut, and too many r
   const swollen = await runWith(scriptedCompute(() => healthyObservation({ resourceIds })));
   expect(swollen).toMatchObject({ outcome: "gave_up", error: { code: "result_too_large" } });
 });
+
+it("what a slow effect says of its progress is passed on, cut to a bound", async () => {
+  const host = new Host({}, (compute) =>
+    withMethods(compute, {
+      apply(spec, options) {
+        options.onProgress?.("pulled 10 of 20 MB");
+        options.onProgress?.("x".repeat(10_000));
+        return compute.apply(spec, options);
+      },
+    }),
+  );
+  await run(host, requestWith());
+  const said = host.progress.filter((line) => line.startsWith("applying"));
+  expect(said[0]).toBe("applying: pulled 10 of 20 MB");
+  expect(said[1]?.length).toBeLessThan(5_000);
+});

@@ -22,8 +22,8 @@ export function conformanceTests(kit: string, cases: readonly ConformanceCase[])
         async ({ task }) => {
           task.meta.conformance = { provider: `${kit}/${provider}`, behaviour, gap };
           // What a tenant's safety hangs on, no provider of ours may leave out.
-        expect(each.essential && gap !== null).toBe(false);
-        await each.run();
+          expect(each.essential && gap !== null).toBe(false);
+          await each.run();
         },
       );
     }

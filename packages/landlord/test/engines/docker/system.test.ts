@@ -1,11 +1,13 @@
 /** Restate × Docker: the whole product, and the whole life of a tenant. */
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { pickFreePorts } from "../../../src/os/supervised.ts";
 import type { TenantBody } from "../../../src/contract/tenant.ts";
 import { apiOf } from "../../support/api.ts";
 import { askDocker, loadTestImage, startDockerDaemon } from "../../support/engines/docker-daemon.ts";
 import { liveWholeLife } from "../../support/engines/lifecycle.ts";
 import { eventually } from "../../support/eventually.ts";
-import { startTestSystem, type TestSystem } from "../../support/system.ts";
+import { startLandlord } from "../../support/landlord-process.ts";
+import { startTestSystem, testSettings, type TestSystem } from "../../support/system.ts";
 
 let system: TestSystem;
 beforeAll(async () => {
@@ -90,9 +92,19 @@ test(
     await loadTestImage(daemon.host);
     const own = await startTestSystem({
       server: { "compute.docker": { host: daemon.host, drain_seconds: 0 } },
+      worker: false,
     });
+    // A worker that comes back keeps its address: executions in flight retry it.
+    const [port = 0] = await pickFreePorts(1);
+    const start = () =>
+      startLandlord("worker", {
+        ...testSettings(own.dataDir, own.namespace),
+        "workflow.restate.worker_listen_port": port,
+        "worker.api_url": own.url,
+        "worker.absence_settle": "50ms",
+      });
+    let worker = await start();
     try {
-      let worker = own.worker;
       await liveWholeLife(own.url, "killed-daemon", {
         computeProvider: "docker",
         config: site,
@@ -108,12 +120,13 @@ test(
         config: site,
         running: (id) => running(daemon.host, id),
         during: async () => {
-          await worker?.stop();
-          worker = await own.startWorker();
+          await worker.kill();
+          worker = await start();
         },
         timeoutMs: 90_000,
       });
     } finally {
+      await worker.kill();
       await own.stop();
       await daemon.stop();
     }

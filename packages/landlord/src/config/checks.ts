@@ -84,9 +84,9 @@ function checkController(input: CheckInput): Problem[] {
 /** An engine without defaults for everything is known by its block. */
 function checkEngineBlocks(input: CheckInput): Problem[] {
   const { controller, worker, workflow } = input.config;
-  if (workflow === undefined || (input.role !== "server" && input.role !== "worker")) return [];
+  if (workflow === undefined || input.role === "cli" || input.role === "migrate") return [];
   const chosen =
-    input.role === "server"
+    input.role !== "worker"
       ? { key: "controller.workflow_provider", engine: controller?.workflow_provider }
       : { key: "worker.engine", engine: worker?.engine };
   const engine = chosen.engine ?? workflow.default_provider;

@@ -228,11 +228,7 @@ const restateSection = z.strictObject({
 });
 
 const stepFunctionsSection = z.strictObject({
-  region: z
-    .string()
-    .min(1)
-    .optional()
-    .describe("AWS region. Without it: AWS_REGION and the other sources of the AWS SDK."),
+  region: z.string().min(1).optional().describe("AWS region. Without it: AWS_REGION or AWS_DEFAULT_REGION."),
   endpoint: httpUrl
     .optional()
     .describe("Another endpoint than AWS's own, for an emulator or a VPC endpoint."),

@@ -128,7 +128,7 @@ function checkShape(reference: PluginReference, exported: Readonly<Record<string
   }
   const missing = Object.entries(SHAPES[kind])
     .filter(([key, type]) => !hasType(exported[key], type))
-    .map(([key, type]) => `${key} (${type === "schema" ? "a strict zod object" : type})`);
+    .map(([key, type]) => `${key} (${type === "schema" ? "a strict object of zod 4" : type})`);
   if (missing.length > 0) throw invalid(reference, `it lacks ${missing.join(", ")}`);
 }
 
@@ -139,7 +139,8 @@ function hasType(value: unknown, type: "schema" | "array" | "function"): boolean
     case "function":
       return typeof value === "function";
     case "schema":
-      return typeof value === "object" && value !== null && "safeParse" in value && "extend" in value;
+      // zod 4: an object of another major version has the same methods, and cannot be part of our schema.
+      return typeof value === "object" && value !== null && "_zod" in value && "extend" in value;
   }
 }
 

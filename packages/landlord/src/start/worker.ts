@@ -1,6 +1,7 @@
 /** The worker process: an engine's worker over the compute providers. It has no database and no HTTP API. */
 import { resolve as resolvePath } from "node:path";
-import type { WorkerConfig } from "../config/schema.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import { withoutPackage, type WorkerConfig } from "../config/schema.ts";
 import { messageOf } from "../domain/errors.ts";
 import type { ComputeRegistry } from "../compute/registry.ts";
 import { createComputeResolver } from "../worker/compute-resolver.ts";
@@ -10,13 +11,14 @@ import { createProgressReporter } from "../worker/progress.ts";
 import { serveOwnScopes } from "../worker/own-scopes.ts";
 import type { WorkerContext } from "../worker/worker-context.ts";
 import type { Logger } from "../telemetry/logger.ts";
-import type { JsonObject } from "../domain/json.ts";
 import { environment } from "../config/environment.ts";
 import { computeRegistry } from "./compute-registry.ts";
 import type { Plugins } from "./plugins.ts";
 import { createWorkerEngine } from "./workflow-engines.ts";
 
 const API_TIMEOUT_MS = 5_000;
+/** How long a start waits for the API to say which scopes are the worker's own. */
+const FIRST_LOOK_MS = 3_000;
 
 export interface RunningWorker {
   readonly engine: WorkflowWorkerEngine;
@@ -31,8 +33,8 @@ export function createWorkerContext(
   registry: ComputeRegistry,
 ): WorkerContext {
   const overrides = Object.fromEntries(
-    Object.entries(config.worker.compute_overrides).filter(
-      (entry): entry is [string, JsonObject] => entry[1] !== undefined,
+    Object.entries(config.worker.compute_overrides).flatMap(([name, block]) =>
+      block === undefined ? [] : [[name, withoutPackage(block)] as const],
     ),
   );
   const resolver = createComputeResolver(
@@ -77,20 +79,23 @@ export async function startWorker(
   const context = createWorkerContext(config, api, logger, registry);
   const engine = await createWorkerEngine(config, plugins.workflow, context);
   await engine.start();
-  const isRestate = config.worker.engine === "restate";
-  try {
-    if (!isRestate || config.workflow.restate.worker_register_on_startup) await engine.register(signal);
-  } catch (error) {
-    logger.error({ error: messageOf(error) }, "worker could not register");
-    await engine.stop();
-    throw error;
-  }
   const bound = registry.names().filter((name) => registry.get(name).boundToScope === true);
   const ownScopes = serveOwnScopes(
     engine,
     { providers: bound, resolve: (name) => context.resolveByName(name) },
     logger,
   );
+  const isRestate = config.worker.engine === "restate";
+  try {
+    // Registered with all of its services at once: a worker that comes back would otherwise take some of them away.
+    await Promise.race([ownScopes.firstLook, delay(FIRST_LOOK_MS, undefined, { ref: false })]);
+    if (!isRestate || config.workflow.restate.worker_register_on_startup) await engine.register(signal);
+  } catch (error) {
+    logger.error({ error: messageOf(error) }, "worker could not register");
+    ownScopes.stop();
+    await engine.stop();
+    throw error;
+  }
   return {
     engine,
     async stop() {

@@ -1,7 +1,7 @@
 /** The workflow engines that a configuration names: their providers for a server, and a worker's engine. */
 import { engineBlockOf, withoutPackage, type Config, type WorkerConfig } from "../config/schema.ts";
 import { environment } from "../config/environment.ts";
-import { LandlordError } from "../domain/errors.ts";
+import { LandlordError, messageOf } from "../domain/errors.ts";
 import { isJsonObject, type JsonObject } from "../domain/json.ts";
 import type { WorkflowPlugin } from "../plugin/workflow.ts";
 import type { Logger } from "../telemetry/logger.ts";
@@ -41,20 +41,30 @@ export async function createWorkflowProviders(
       servicePrefix: restate.worker_service_prefix,
     }),
   ];
+  // An engine that is only left for what still runs there must not keep a server from starting.
+  const add = async (name: string, create: () => Promise<WorkflowProvider>): Promise<void> => {
+    try {
+      providers.push(await create());
+    } catch (error) {
+      if (name === config.controller.workflow_provider) throw error;
+      logger.error({ engine: name, error: messageOf(error) }, "workflow engine left out: it cannot be used");
+    }
+  };
   if (stepFunctions !== undefined) {
-    providers.push(
-      createStepFunctionsProvider({
+    await add("step-functions", () => {
+      const provider = createStepFunctionsProvider({
         ...stepFunctionsClient(stepFunctions),
         roleArn: stepFunctions.role_arn,
         queryTimeoutMs: stepFunctions.query_timeout,
         heartbeatSeconds: Math.round(stepFunctions.heartbeat / 1_000),
         tags: stepFunctions.tags,
-      }),
-    );
+      });
+      return Promise.resolve(provider);
+    });
   }
   for (const plugin of plugins) {
     const block = pluginBlock(config, plugin);
-    if (block !== null) providers.push(await plugin.createProvider(block, { logger }));
+    if (block !== null) await add(plugin.name, () => plugin.createProvider(block, { logger }));
   }
   return providers;
 }

@@ -111,7 +111,6 @@ async function removeCompute(
   steps: DurableSteps,
   dependencies: JobDependencies,
 ): Promise<JobResult> {
-  const ref = { ...refOf(request), generation: request.generation };
   const removed = await repeatUntilDone(
     request,
     steps,
@@ -119,6 +118,7 @@ async function removeCompute(
     "destroy",
     "still_present",
     async (compute, name, signal) => {
+      const ref = await refToRemove(request, compute);
       const observation = await compute.destroy(ref, { idempotencyKey: steps.idempotencyKey(name), signal });
       return absenceOf(observation, request.generation);
     },
@@ -127,6 +127,7 @@ async function removeCompute(
   await steps.sleep(dependencies.absenceSettleMs);
   const confirmed = await steps.run("confirm-absent", async (signal): Promise<Outcome> => {
     const compute = await dependencies.resolveCompute(request, signal);
+    const ref = await refToRemove(request, compute);
     const [observation] = await compute.observe([ref], signal);
     if (observation === undefined) throw unseen(ref);
     return absenceOf(observation, request.generation);
@@ -285,6 +286,19 @@ function specOf(request: ProvisionRequest): ComputeSpec {
 
 function refOf(request: ProvisionRequest): ComputeRef {
   return { instanceId: request.metadata.instance_id, tenantId: request.tenant_id, scopes: request.scopes };
+}
+
+/**
+ * A job that was stopped before it reported anything may have created compute all the same. Where, its config says: what
+ * places a tenant cannot change.
+ */
+async function refToRemove(
+  request: ProvisionRequest,
+  compute: ComputeProvider,
+): Promise<ComputeRef & { readonly generation: number }> {
+  const ref = refOf(request);
+  const scopes = ref.scopes.length > 0 ? ref.scopes : [await compute.scopeOf(request.desired_config)];
+  return { ...ref, scopes, generation: request.generation };
 }
 
 function unseen(ref: ComputeRef): ComputeError {

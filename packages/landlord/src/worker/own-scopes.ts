@@ -21,12 +21,15 @@ export interface OwnScopesSettings {
 const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 15_000;
 
-/** Goes on in the background until every provider's scope is served; `stop` ends it. */
+/**
+ * Goes on in the background until every provider's scope is served; `stop` ends it. `firstLook` resolves when each was
+ * looked for once.
+ */
 export function serveOwnScopes(
   engine: Pick<WorkflowWorkerEngine, "serveScopes">,
   settings: OwnScopesSettings,
   logger: Logger,
-): { stop(): void } {
+): { readonly firstLook: Promise<void>; stop(): void } {
   const { firstRetryMs = FIRST_RETRY_MS, longestRetryMs = LONGEST_RETRY_MS } = settings;
   const timers = new Set<NodeJS.Timeout>();
   let stopped = false;
@@ -51,8 +54,9 @@ export function serveOwnScopes(
     timers.add(timer);
   }
 
-  for (const name of settings.providers) void look(name, firstRetryMs);
+  const looks = settings.providers.map((name) => look(name, firstRetryMs));
   return {
+    firstLook: Promise.all(looks).then(() => undefined),
     stop() {
       stopped = true;
       for (const timer of timers) clearTimeout(timer);

@@ -116,6 +116,10 @@ describe("generated files", () => {
   it("are up to date", async () => {
     const files = await generateFiles();
     expect(files.map(({ path }) => path)).toEqual([
+      "docs/process-compute.md",
+      "docs/docker-compute.md",
+      "docs/ecs-compute.md",
+      "docs/mock-compute.md",
       "openapi/openapi.json",
       "packages/client/src/schema.ts",
       "docs/configuration.md",

@@ -81,7 +81,7 @@ describe("packages", () => {
 
   const shape = (change: string): string =>
     `export default { kind: "compute", portVersion: 1, name: "fly", secretKeys: [], describe() {}, create() {},
-       engineConfigSchema: { safeParse() {}, extend() {} }, ${change} };`;
+       engineConfigSchema: { _zod: {}, safeParse() {}, extend() {} }, ${change} };`;
 
   test.each([
     ["no default export", "export const name = 1;", "plugin_invalid", /no default export/],
@@ -97,7 +97,7 @@ describe("packages", () => {
       "no schema",
       shape("engineConfigSchema: {}"),
       "plugin_invalid",
-      /lacks engineConfigSchema \(a strict zod/,
+      /lacks engineConfigSchema \(a strict object of zod 4/,
     ],
     ["a newer port", shape("portVersion: 2"), "plugin_port_version", /version 2.*newer Landlord/],
     ["an older port", shape("portVersion: 0"), "plugin_port_version", /version 0.*newer release/],

@@ -1,7 +1,8 @@
 /**
  * One ECS service for each tenant. The name of a service is its compare-and-set; its tags say whose it is and at which
  * generation, and are written before the configuration that they speak of; a family of task definitions remembers what
- * was deleted (fence.ts). So every order of two workers ends with the higher generation, or with nothing.
+ * was deleted (fence.ts). Two workers in any order end with the higher generation, or with nothing; a worker that is frozen
+ * between two calls may put an older configuration back, until the service is looked at again.
  */
 import {
   type ApplyResult,
@@ -205,8 +206,10 @@ export class EcsComputeProvider implements ComputeProvider {
     if (found !== null) return this.#look(send, place, found);
     const absent = nothing(scopeOf(place));
     const name = serviceNameOf(place, ref);
+    const named = await describeService(send, place, name);
+    if (named !== null && named.claims === null && "prefix" in place.naming) throw withoutTags(name);
     // What runs under the name of somebody else's service is theirs.
-    if ((await describeService(send, place, name)) !== null) return absent;
+    if (named !== null) return absent;
     const live = await countLiveTasks(send, place, name);
     if (live === 0) return absent;
     return {
@@ -290,6 +293,15 @@ async function destroyAt(
   if (now !== null && now.claims.generation <= ref.generation && now.service.status === "ACTIVE") {
     await deleteService(send, place, now.service.serviceName ?? "");
   }
+}
+
+/** The name is the tenant's own, so the service is: it must not pass for absent because somebody took its tags away. */
+function withoutTags(name: string): ComputeError {
+  return new ComputeError(
+    "service_without_tags",
+    `The service ${name} has lost the tags that say whose it is. Tag it again (landlord:instance, landlord:tenant, landlord:generation, landlord:config-hash), or delete it.`,
+    { retryable: true },
+  );
 }
 
 function nothing(scope: string): Observation {

@@ -28,6 +28,8 @@ const PORT_TIMEOUT_MS = 3_000;
 
 /** Variables of the user's that a child may need; everything else stays out. */
 const PASSED_ON = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "NODE_OPTIONS", "NODE_EXTRA_CA_CERTS"];
+/** What tells the libraries of Docker and AWS where to go and as whom. */
+const VENDORS = /^(?:DOCKER|AWS)_/;
 
 export async function runDevelopment(
   loaded: LoadedConfig<Config>,
@@ -221,7 +223,9 @@ function sharedEnvironment(
 ): Record<string, string> {
   const user = environment();
   const passed = Object.fromEntries(
-    PASSED_ON.flatMap((name) => (user[name] === undefined ? [] : [[name, user[name]]])),
+    Object.entries(user).filter(
+      ([name, value]) => value !== undefined && (PASSED_ON.includes(name) || VENDORS.test(name)),
+    ),
   ) as Record<string, string>;
   return {
     ...passed,

@@ -118,6 +118,17 @@ const updates: ComputeBehaviour = {
     await converge(harness, provider, spec);
     const second = nextOf(spec, harness.config(2));
     await converge(harness, provider, second);
+    const text = harness.loggedText(2);
+    if (text !== null) {
+      // By the workload's own word: a provider that only writes new labels would have no new output.
+      await eventually(
+        async () => {
+          const { signal } = new AbortController();
+          assert.match(await provider.logs(refOf(second), { tailBytes: 10_000, signal }), new RegExp(text));
+        },
+        { what: `the new workload says "${text}"`, timeoutMs: harness.convergeTimeoutMs },
+      );
+    }
     // Also a generation that changes nothing is reached: a label was changed, or a tenant was restored.
     const third = nextOf(second, harness.config(2));
     await converge(harness, provider, third);

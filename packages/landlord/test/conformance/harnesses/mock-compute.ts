@@ -40,7 +40,7 @@ function openMockHarness(
     unhealthyConfig: null,
     rejectedConfig: { fail: "terminal" },
     invalidConfig: { fail: "maybe" },
-    loggedText: () => "generation 1 started",
+    loggedText: (variant) => `generation ${variant} started`,
     census: (owner) => {
       const compute = world.find(owner)?.compute ?? null;
       return Promise.resolve(compute === null ? [] : [compute.generation]);

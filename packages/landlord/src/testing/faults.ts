@@ -31,6 +31,7 @@ export class Faults {
   #effects = 0;
   #isDead = false;
   #fired = false;
+  readonly #running = new Set<Promise<unknown>>();
 
   constructor(plan: FaultPlan | null = null) {
     this.#plan = plan;
@@ -38,6 +39,11 @@ export class Faults {
       this.#isDead = true;
       this.#fired = true;
     }
+  }
+
+  /** Resolves when no call is under way: what a dead process had begun may still take place after its death. */
+  async settled(): Promise<void> {
+    while (this.#running.size > 0) await Promise.allSettled(this.#running);
   }
 
   /** Effects that took place so far. */
@@ -60,7 +66,15 @@ export class Faults {
    * @param isEffect false for a call that changes nothing; it fails with a dead process only
    * @throws CallLostError where the plan says so
    */
-  async call<T>(name: string, perform: () => Promise<T>, isEffect = true): Promise<T> {
+  call<T>(name: string, perform: () => Promise<T>, isEffect = true): Promise<T> {
+    const running = this.#call(name, perform, isEffect);
+    this.#running.add(running);
+    const forget = (): boolean => this.#running.delete(running);
+    running.then(forget, forget);
+    return running;
+  }
+
+  async #call<T>(name: string, perform: () => Promise<T>, isEffect: boolean): Promise<T> {
     if (this.#isDead) throw new CallLostError(name, "the process is dead");
     if (!isEffect) {
       const answer = await perform();

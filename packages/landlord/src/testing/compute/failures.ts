@@ -100,6 +100,7 @@ async function surviveFault(harness: ComputeHarness, scenario: Scenario, plan: F
     await scenario.perform(harness, worker, prepared);
   }
   await scenario.expect(harness, prepared);
+  await faults.settled();
   return faults.fired;
 }
 

@@ -31,6 +31,9 @@ import { chooseUser, type PostgresPlace, preparePlace } from "./place.ts";
 
 const run = promisify(execFile);
 
+/** An initdb that was orphaned may still write into a folder while it is removed. */
+const LEFTOVERS = { recursive: true, force: true, maxRetries: 20, retryDelay: 50 } as const;
+
 const USER = "postgres";
 const DATABASE = "landlord";
 const MAX_CONNECTIONS = 200;
@@ -244,8 +247,7 @@ async function initialise(
   log: SupervisorLog,
 ): Promise<void> {
   for (const entry of await readdir(place.baseDir)) {
-    if (entry.startsWith("pgdata.init-"))
-      await rm(join(place.baseDir, entry), { recursive: true, force: true });
+    if (entry.startsWith("pgdata.init-")) await rm(join(place.baseDir, entry), LEFTOVERS);
   }
   if ((await lstat(place.clusterDir).catch(() => null)) !== null) return;
   log.info({ folder: place.clusterDir, user: user?.name ?? null }, "creating the database's files");
@@ -278,7 +280,7 @@ async function initialise(
       timeout: INITDB_TIMEOUT_MS,
     });
   } catch (cause) {
-    await rm(draft, { recursive: true, force: true });
+    await rm(draft, LEFTOVERS);
     throw new LandlordError(
       "postgres_init_failed",
       `The database's files could not be made: ${messageOf(cause)}`,
@@ -286,7 +288,7 @@ async function initialise(
     );
   }
   await rename(cluster, place.clusterDir);
-  await rm(draft, { recursive: true, force: true });
+  await rm(draft, LEFTOVERS);
 }
 
 function asUser(user: RunAs | null): { uid?: number; gid?: number } {

@@ -11,6 +11,7 @@ import { eventually } from "../../support/eventually.ts";
 import {
   containersOf,
   converge,
+  destroy,
   fetchText,
   newProvider,
   newSpec,
@@ -31,6 +32,7 @@ afterEach(async () => {
 
 /** Moments of an apply, which takes half a second, and of a destroy. */
 const MOMENTS_MS = [5, 40, 120, 180, 250, 400];
+const KILL_ROUNDS = 6;
 const quick = { ...web, stop_grace_seconds: 0 };
 
 /** Processes of the tenant's containers, known to the daemon or not. */
@@ -111,25 +113,33 @@ describe.each([false, true])("dockerd is killed, live-restore %s", (liveRestore)
     const { host } = daemon;
     await loadTestImage(host);
     const provider = await newProvider({ host });
-    const spec = newSpec(config);
-    const applying = settled(provider.apply(spec, options));
-    const id = await eventually(
-      async () => {
-        const [container] = await containersOf(spec, host);
-        return container !== undefined && isRunByShim(container.Id) ? container.Id : null;
-      },
-      { what: "the runtime begins to start it", everyMs: 1 },
-    );
-    await daemon.kill("SIGKILL");
-    await applying;
-    await daemon.restart();
-    const { status, body } = await askDocker(host, "POST", `/containers/${id}/start`);
-    expect(status).toBe(500);
-    expect(body).toMatch(refusal);
-    const { resourceIds, endpoints } = await converge(provider, spec);
-    expect(resourceIds["container"]).not.toBe(id);
-    for (const { url } of endpoints) expect(await fetchText(url)).toBe("landlord-test:1");
-    expect(await containersOf(spec, host)).toHaveLength(1);
+    let spec = newSpec(config);
+    // Whether the daemon holds on to anything is a matter of milliseconds.
+    for (let round = 0; round < KILL_ROUNDS; round += 1) {
+      const applying = settled(provider.apply(spec, options));
+      const id = await eventually(
+        async () => {
+          const [container] = await containersOf(spec, host);
+          return container !== undefined && isRunByShim(container.Id) ? container.Id : null;
+        },
+        { what: "the runtime begins to start it", everyMs: 1 },
+      );
+      await daemon.kill("SIGKILL");
+      await applying;
+      await daemon.restart();
+      const { status, body } = await askDocker(host, "POST", `/containers/${id}/start`);
+      const { resourceIds, endpoints } = await converge(provider, spec);
+      for (const { url } of endpoints) expect(await fetchText(url)).toBe("landlord-test:1");
+      expect(await containersOf(spec, host)).toHaveLength(1);
+      if (status === 500) {
+        expect(body).toMatch(refusal);
+        expect(resourceIds["container"]).not.toBe(id);
+        return;
+      }
+      await destroy(provider, spec);
+      spec = next(spec);
+    }
+    throw new Error(`in ${KILL_ROUNDS} kills the daemon never held on to anything`);
   });
 
   it("while a tenant serves: it serves again, at the same endpoint", async () => {

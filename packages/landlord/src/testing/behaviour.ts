@@ -74,11 +74,12 @@ export function conformanceCases<Harness extends ConformanceHarness>(
     run: async () => {
       if (gaps[behaviour.id] !== undefined) return;
       const harness = await subject.open();
-      try {
-        await behaviour.prove(harness);
-      } finally {
-        await harness.close();
-      }
+      await behaviour.prove(harness).catch(async (error: unknown) => {
+        // What closing says of a world in disorder must not hide what put it there.
+        await harness.close().catch(() => undefined);
+        throw error;
+      });
+      await harness.close();
     },
   }));
 }

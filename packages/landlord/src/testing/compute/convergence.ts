@@ -152,7 +152,7 @@ export function expectComputeError(what: string, error: unknown, retryable: bool
 
 /** What repeating cannot mend ends the wait. */
 function refuseFinal(error: unknown): never {
-  if (error instanceof ComputeError && error.retryable) throw error;
+  if (error instanceof FinalError || (error instanceof ComputeError && error.retryable)) throw error;
   const why =
     error instanceof ComputeError
       ? `rejected with ${error.code}: ${error.message}`

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import type { ComputeProvider, ComputeSpec } from "../../compute/provider.ts";
 import type { Behaviour } from "../behaviour.ts";
-import { eventually, inParallel } from "../eventually.ts";
+import { eventually, FinalError, inParallel } from "../eventually.ts";
 import { Faults, type FaultPlan } from "../faults.ts";
 import type { ComputeHarness } from "./harness.ts";
 import {
@@ -92,27 +92,20 @@ async function surviveFault(harness: ComputeHarness, scenario: Scenario, plan: F
   const prepared = await scenario.prepare(harness, await openSound(harness));
   const faults = new Faults(plan);
   const worker = await harness.open(faults);
-  if (plan.kind === "crash") {
-    await performUntilDead(harness, scenario, worker, prepared, faults);
-    const successor = await openSound(harness);
-    await scenario.perform(harness, successor, prepared);
-  } else {
-    await scenario.perform(harness, worker, prepared);
-  }
+  if (plan.kind === "crash") await surviveDeath(harness, scenario, prepared, { worker, faults });
+  else await scenario.perform(harness, worker, prepared);
   await scenario.expect(harness, prepared);
-  await faults.settled();
   return faults.fired;
 }
 
-/** The doomed worker is not waited for longer than it lives. */
-async function performUntilDead(
+/** The successor does not wait for the last effect of the dead worker: it may still take place under its hands. */
+async function surviveDeath(
   harness: ComputeHarness,
   scenario: Scenario,
-  worker: ComputeProvider,
   prepared: ComputeSpec,
-  faults: Faults,
+  { worker, faults }: { readonly worker: ComputeProvider; readonly faults: Faults },
 ): Promise<void> {
-  const attempt = scenario.perform(harness, worker, prepared).then(
+  const attempt = scenario.perform(harness, mortal(worker, faults), prepared).then(
     () => undefined,
     () => undefined,
   );
@@ -121,6 +114,35 @@ async function performUntilDead(
     { what: "the worker dies", timeoutMs: harness.convergeTimeoutMs, everyMs: 5 },
   );
   await Promise.race([attempt, death]);
+  try {
+    const successor = await openSound(harness);
+    await scenario.perform(harness, successor, prepared);
+  } finally {
+    await attempt;
+    await faults.settled();
+  }
+}
+
+/** Nothing of a dead process runs on, so nothing of it is tried again either. */
+function mortal(worker: ComputeProvider, faults: Faults): ComputeProvider {
+  const whileItLives = async <T>(attempt: () => Promise<T>): Promise<T> => {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (faults.isDead) throw new FinalError("the worker is dead", { cause: error });
+      throw error;
+    }
+  };
+  return {
+    name: worker.name,
+    scopeOf: (config) => worker.scopeOf(config),
+    observe: (refs, signal) => whileItLives(() => worker.observe(refs, signal)),
+    plan: (spec, observation) => worker.plan(spec, observation),
+    apply: (spec, options) => whileItLives(() => worker.apply(spec, options)),
+    destroy: (ref, options) => whileItLives(() => worker.destroy(ref, options)),
+    list: (instanceId, signal) => whileItLives(() => worker.list(instanceId, signal)),
+    logs: (ref, options) => whileItLives(() => worker.logs(ref, options)),
+  };
 }
 
 function faultBehaviour(

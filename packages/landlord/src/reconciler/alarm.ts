@@ -1,3 +1,5 @@
+import type { Runtime } from "./runtime.ts";
+
 /** A wake-up that is not lost when it comes before the wait. */
 export interface Alarm {
   ring(): void;
@@ -7,7 +9,7 @@ export interface Alarm {
   wait(timeoutMs: number): Promise<void>;
 }
 
-export function createAlarm(): Alarm {
+export function createAlarm(runtime: Pick<Runtime, "schedule">): Alarm {
   let rung = false;
   let wakeUp: (() => void) | null = null;
   return {
@@ -22,11 +24,11 @@ export function createAlarm(): Alarm {
       if (rung) return Promise.resolve();
       return new Promise((resolve) => {
         const done = (): void => {
-          clearTimeout(timer);
+          cancel();
           wakeUp = null;
           resolve();
         };
-        const timer = setTimeout(done, timeoutMs);
+        const cancel = runtime.schedule(timeoutMs, done);
         wakeUp = done;
       });
     },

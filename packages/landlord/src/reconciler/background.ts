@@ -3,6 +3,7 @@ import { messageOf } from "../domain/errors.ts";
 import type { WorkStore } from "../store/store.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { createAlarm } from "./alarm.ts";
+import { sleep, type Runtime } from "./runtime.ts";
 
 export interface Background {
   start(): void;
@@ -24,12 +25,13 @@ const GARBAGE_INTERVAL_MS = 60_000;
 export function createBackground(
   store: Pick<WorkStore, "sequenceTransitions" | "collectGarbage">,
   settings: BackgroundSettings,
+  runtime: Runtime,
   logger: Logger,
 ): Background {
-  const alarm = createAlarm();
+  const alarm = createAlarm(runtime);
   let stopping = false;
   let loop: Promise<void> | null = null;
-  let garbageTimer: NodeJS.Timeout | null = null;
+  let cancelGarbage: () => void = () => undefined;
 
   async function run(): Promise<void> {
     while (!stopping) {
@@ -39,27 +41,31 @@ export function createBackground(
         .catch((error: unknown) =>
           logger.debug({ error: messageOf(error) }, "transitions not sequenced; trying again"),
         );
-      await new Promise((resolve) => setTimeout(resolve, SEQUENCER_PAUSE_MS));
+      await sleep(runtime, SEQUENCER_PAUSE_MS);
       if (!stopping) await alarm.wait(SEQUENCER_INTERVAL_MS);
     }
+  }
+
+  function scheduleGarbage(): void {
+    cancelGarbage = runtime.schedule(GARBAGE_INTERVAL_MS, () => {
+      store
+        .collectGarbage(settings)
+        .catch((error: unknown) =>
+          logger.debug({ error: messageOf(error) }, "garbage not collected; trying again"),
+        );
+      scheduleGarbage();
+    });
   }
 
   return {
     start() {
       loop ??= run();
-      garbageTimer ??= setInterval(() => {
-        store
-          .collectGarbage(settings)
-          .catch((error: unknown) =>
-            logger.debug({ error: messageOf(error) }, "garbage not collected; trying again"),
-          );
-      }, GARBAGE_INTERVAL_MS);
-      garbageTimer.unref();
+      scheduleGarbage();
     },
     wake: () => alarm.ring(),
     async stop() {
       stopping = true;
-      if (garbageTimer !== null) clearInterval(garbageTimer);
+      cancelGarbage();
       alarm.ring();
       await loop;
     },

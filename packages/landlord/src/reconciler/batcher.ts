@@ -1,3 +1,5 @@
+import type { Runtime } from "./runtime.ts";
+
 /**
  * Collects calls that are made close together into one. Per-tenant code stays simple, and the database and the
  * engine see batches.
@@ -17,6 +19,7 @@ export interface BatcherSettings {
  */
 export function createBatcher<In, Out>(
   settings: BatcherSettings,
+  runtime: Pick<Runtime, "schedule">,
   run: (items: readonly In[]) => Promise<readonly Out[]>,
 ): Batcher<In, Out> {
   interface Waiting {
@@ -43,8 +46,7 @@ export function createBatcher<In, Out>(
   function schedule(): void {
     if (scheduled) return;
     scheduled = true;
-    if (settings.lingerMs === 0) setImmediate(() => void flush());
-    else setTimeout(() => void flush(), settings.lingerMs);
+    runtime.schedule(settings.lingerMs, () => void flush());
   }
 
   return (item) =>

@@ -6,6 +6,7 @@ import type { WorkflowProvider } from "../workflow/provider.ts";
 import type { WorkStore } from "../store/store.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { messageOf } from "../domain/errors.ts";
+import type { Runtime } from "./runtime.ts";
 
 export interface EngineBreaker {
   isOpen(): boolean;
@@ -21,7 +22,7 @@ export interface EngineBreakerSettings {
 }
 
 /** The key of an engine's breaker row. */
-function engineBreakerKey(providerName: string): string {
+export function engineBreakerKey(providerName: string): string {
   return `engine:${providerName}`;
 }
 
@@ -29,6 +30,7 @@ export function createEngineBreaker(
   store: Pick<WorkStore, "openBreaker" | "closeBreaker" | "takeProbe" | "listBreakers">,
   provider: Pick<WorkflowProvider, "name" | "health">,
   settings: EngineBreakerSettings,
+  runtime: Pick<Runtime, "timeout">,
   logger: Logger,
 ): EngineBreaker {
   const key = engineBreakerKey(provider.name);
@@ -36,7 +38,7 @@ export function createEngineBreaker(
 
   async function isHealthy(): Promise<boolean> {
     try {
-      await provider.health({ signal: AbortSignal.timeout(settings.probeTimeoutMs) });
+      await provider.health({ signal: runtime.timeout(settings.probeTimeoutMs) });
       return true;
     } catch {
       // Why it is not, the failure that led here tells better.
@@ -47,7 +49,7 @@ export function createEngineBreaker(
   async function probe(): Promise<void> {
     if (!(await store.takeProbe({ key, probeInMs: settings.probeIntervalMs }))) return;
     try {
-      await provider.health({ signal: AbortSignal.timeout(settings.probeTimeoutMs) });
+      await provider.health({ signal: runtime.timeout(settings.probeTimeoutMs) });
     } catch (error) {
       await store.openBreaker({ key, error: messageOf(error), probeInMs: settings.probeIntervalMs });
       return;

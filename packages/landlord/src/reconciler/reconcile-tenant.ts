@@ -3,14 +3,13 @@
  * given back. A pass holds no state that the next one needs; it may end at any line, and another server continues
  * from the rows.
  */
-import { randomUUID } from "node:crypto";
 import {
   nameInScope,
   WORKFLOW_NAME,
   provisionRequestSchema,
   type ProvisionRequest,
 } from "../contract/job.ts";
-import { decide, type Decision, type ExecutionFact } from "../domain/decide.ts";
+import { type decide, type Decision, type ExecutionFact } from "../domain/decide.ts";
 import { LandlordError, messageOf } from "../domain/errors.ts";
 import type { ErrorRecord, Operation, Tenant } from "../domain/tenant.ts";
 import type { JsonObject } from "../domain/json.ts";
@@ -42,6 +41,7 @@ import {
   type Pass,
 } from "./commits.ts";
 import { buildProvisionRequest } from "./request.ts";
+import type { Runtime } from "./runtime.ts";
 import type { ReconcilerSettings } from "./settings.ts";
 
 export interface ComputeEngineFacts {
@@ -62,7 +62,8 @@ export interface PassDependencies {
   /** Answers whether the whole engine is taken to be down. */
   onEngineFailure(engine: string, error: EngineUnavailableError): Promise<boolean>;
   readonly completions: Completions;
-  random(): number;
+  readonly decide: typeof decide;
+  readonly runtime: Runtime;
   readonly logger: Logger;
 }
 
@@ -82,7 +83,8 @@ const UNREACHABLE: ExecutionFact = {
 
 /** Brings one tenant a step further. Throws only when the store does not answer. */
 export async function reconcileTenant(claim: Claim, dependencies: PassDependencies): Promise<void> {
-  const startedMs = performance.now();
+  const { runtime } = dependencies;
+  const startedMs = runtime.monotonicMs();
   let pass: Pass = {
     claim: { tenantId: claim.tenantId, leaseToken: claim.leaseToken, wakeSeq: claim.wakeSeq },
     tenant: claim.stored.tenant,
@@ -93,7 +95,7 @@ export async function reconcileTenant(claim: Claim, dependencies: PassDependenci
   let request = claim.request;
   for (let count = 0; count < DECISIONS_PER_PASS; count++) {
     // The database's clock, carried forward by our own: never the wall clock of this machine.
-    pass = { ...pass, now: new Date(claim.now.getTime() + performance.now() - startedMs) };
+    pass = { ...pass, now: new Date(claim.now.getTime() + runtime.monotonicMs() - startedMs) };
     const next = await takeDecision(pass, request, dependencies);
     if (next === null) return;
     pass = next.pass;
@@ -115,13 +117,13 @@ async function takeDecision(
 ): Promise<Continuation | null> {
   try {
     const execution = await gatherExecution(pass, dependencies);
-    const decision = decide(
+    const decision = dependencies.decide(
       {
         tenant: pass.tenant,
         operation: pass.operation,
         execution,
         now: pass.now,
-        jitter: dependencies.random(),
+        jitter: dependencies.runtime.random(),
       },
       dependencies.settings,
     );
@@ -212,12 +214,12 @@ async function start(
   const computeEngine = dependencies.computeEngine(pass.tenant.computeProvider);
   const scope = computeEngine?.boundToScope === true ? (pass.tenant.observed.scopes[0] ?? null) : null;
   const operation: Operation = {
-    id: randomUUID(),
+    id: dependencies.runtime.newId(),
     tenantId: pass.tenant.id,
     kind: decision.operation,
     generation: pass.tenant.generation,
     configHash: pass.tenant.configHash,
-    executionId: randomUUID(),
+    executionId: dependencies.runtime.newId(),
     executionHandle: null,
     workflowProvider: provider.name,
     workflowName: nameInScope(WORKFLOW_NAME, scope),
@@ -252,7 +254,7 @@ async function invoke(
   const execution = await provider.invoke({
     workflowName: operation.workflowName,
     request: parsed,
-    signal: AbortSignal.timeout(settings.effectTimeoutMs),
+    signal: dependencies.runtime.timeout(settings.effectTimeoutMs),
   });
   dependencies.completions.watch(provider, pass.tenant.id, {
     ...execution,
@@ -278,7 +280,7 @@ async function stop(
     execution: refOf(operation),
     reason: decision.reason,
     force: decision.phase === "kill",
-    signal: AbortSignal.timeout(settings.effectTimeoutMs),
+    signal: dependencies.runtime.timeout(settings.effectTimeoutMs),
   });
   await dependencies.commit({
     ...emptyCommit(pass),

@@ -7,6 +7,7 @@
  */
 import { LandlordError, messageOf, UnavailableError } from "../domain/errors.ts";
 import type { Claim, ClaimLimits, Commit, CommitOutcome, WorkStore } from "../store/store.ts";
+import { decide } from "../domain/decide.ts";
 import type { WorkflowManager } from "../workflow/manager.ts";
 import type { ExecutionRef, WorkflowProvider, WorkflowStatus } from "../workflow/provider.ts";
 import type { Logger } from "../telemetry/logger.ts";
@@ -14,6 +15,7 @@ import { createBatcher, type Batcher } from "./batcher.ts";
 import { createCompletions } from "./completions.ts";
 import { createEngineBreaker } from "./engine-breaker.ts";
 import { createAlarm } from "./alarm.ts";
+import type { Runtime } from "./runtime.ts";
 import { reconcileTenant, type ComputeEngineFacts, type PassDependencies } from "./reconcile-tenant.ts";
 import type { ReconcilerSettings } from "./settings.ts";
 
@@ -35,7 +37,9 @@ export interface ReconcilerDependencies {
   /** Called when this server committed a transition. */
   onTransition(): void;
   readonly logger: Logger;
-  random(): number;
+  readonly runtime: Runtime;
+  /** Left out: the real one. */
+  readonly decide?: typeof decide;
 }
 
 const COMMIT_BATCH = 100;
@@ -44,18 +48,20 @@ const BREAKER_REFRESH_MS = 2_000;
 const BREAKER_PROBE_MS = 1_000;
 
 export function createReconciler(dependencies: ReconcilerDependencies): Reconciler {
-  const { store, manager, settings, logger } = dependencies;
-  const alarm = createAlarm();
+  const { store, manager, settings, logger, runtime } = dependencies;
+  const alarm = createAlarm(runtime);
   const inFlight = new Set<Promise<void>>();
   const engine = manager.provider(settings.workflowProvider);
   const breaker = createEngineBreaker(
     store,
     engine,
     { probeIntervalMs: BREAKER_PROBE_MS, probeTimeoutMs: settings.effectTimeoutMs },
+    runtime,
     logger,
   );
   const wakeTenant = createBatcher<string, void>(
     { maxBatch: COMMIT_BATCH, lingerMs: 0 },
+    runtime,
     async (tenantIds) => {
       await store.wake({ tenantIds });
       alarm.ring();
@@ -71,15 +77,19 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
       logger.debug({ error: messageOf(error) }, "wake-up lost; polling"),
     );
   }, logger);
-  const commit = createBatcher<Commit, CommitOutcome>({ maxBatch: COMMIT_BATCH, lingerMs: 0 }, (commits) =>
-    store.commit(commits),
+  const commit = createBatcher<Commit, CommitOutcome>(
+    { maxBatch: COMMIT_BATCH, lingerMs: 0 },
+    runtime,
+    (commits) => store.commit(commits),
   );
   const passDependencies: PassDependencies = {
     settings,
     manager,
     instanceId: store.instanceId,
     computeEngine: (name) => dependencies.computeEngine(name),
-    readStatus: createStatusReader(settings),
+    readStatus: createStatusReader(settings, runtime),
+    decide: dependencies.decide ?? decide,
+    runtime,
     async commit(entry) {
       const outcome = await commit(entry);
       if (outcome === "committed" && entry.transition !== null) {
@@ -108,7 +118,6 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
       return breaker.isOpen();
     },
     completions,
-    random: () => dependencies.random(),
     logger,
   };
 
@@ -144,9 +153,9 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
 
   async function claimOnce(): Promise<void> {
     // A clock that cannot jump: while the breaker is open, nothing else would probe.
-    if (performance.now() >= nextRefreshMs) {
+    if (runtime.monotonicMs() >= nextRefreshMs) {
       await breaker.refresh();
-      nextRefreshMs = performance.now() + (breaker.isOpen() ? BREAKER_PROBE_MS : BREAKER_REFRESH_MS);
+      nextRefreshMs = runtime.monotonicMs() + (breaker.isOpen() ? BREAKER_PROBE_MS : BREAKER_REFRESH_MS);
     }
     const free = settings.workers - inFlight.size;
     if (free <= 0 || breaker.isOpen()) return;
@@ -192,10 +201,12 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
       completions.stop();
       await loop;
       const passes = Promise.allSettled(inFlight);
-      let timer: NodeJS.Timeout | undefined;
-      const limit = new Promise((resolve) => (timer = setTimeout(resolve, settings.shutdownTimeoutMs)));
+      let cancel = (): void => undefined;
+      const limit = new Promise<void>((resolve) => {
+        cancel = runtime.schedule(settings.shutdownTimeoutMs, resolve);
+      });
       await Promise.race([passes, limit]);
-      clearTimeout(timer);
+      cancel();
       if (inFlight.size > 0) logger.warn({ passes: inFlight.size }, "passes left to their leases");
     },
   };
@@ -224,13 +235,13 @@ function shareSlots(free: number): ClaimLimits {
 }
 
 /** One batch of status reads for each engine. */
-function createStatusReader(settings: ReconcilerSettings): PassDependencies["readStatus"] {
+function createStatusReader(settings: ReconcilerSettings, runtime: Runtime): PassDependencies["readStatus"] {
   const byProvider = new Map<string, Batcher<ExecutionRef, WorkflowStatus>>();
   return (provider: WorkflowProvider, execution: ExecutionRef) => {
     let read = byProvider.get(provider.name);
     if (read === undefined) {
-      read = createBatcher({ maxBatch: STATUS_BATCH, lingerMs: 1 }, (executions) =>
-        provider.getWorkflowStatus({ executions, signal: AbortSignal.timeout(settings.effectTimeoutMs) }),
+      read = createBatcher({ maxBatch: STATUS_BATCH, lingerMs: 1 }, runtime, (executions) =>
+        provider.getWorkflowStatus({ executions, signal: runtime.timeout(settings.effectTimeoutMs) }),
       );
       byProvider.set(provider.name, read);
     }

@@ -7,8 +7,10 @@ import { computeBlocks } from "../config/schema.ts";
 import { LandlordError, UnavailableError, messageOf } from "../domain/errors.ts";
 import { createApp, type App } from "../http/app.ts";
 import { recently } from "../http/recently.ts";
+import { engineBreakerKey } from "../reconciler/engine-breaker.ts";
 import { createBackground } from "../reconciler/background.ts";
 import { createReconciler, type Reconciler } from "../reconciler/reconciler.ts";
+import { nodeRuntime } from "../reconciler/runtime.ts";
 import type { Store } from "../store/store.ts";
 import { startEventListener } from "../store/postgres/listener.ts";
 import { openPostgresStore } from "../store/postgres/postgres-store.ts";
@@ -82,6 +84,7 @@ async function startParts(
   const background = createBackground(
     store,
     { historyRetentionMs: config.controller.history_retention },
+    nodeRuntime,
     logger,
   );
   stops.push({ name: "background", run: () => background.stop() });
@@ -105,7 +108,7 @@ async function startParts(
         // The row of an engine that was left after a switch says nothing about the others.
         async () =>
           (await store.listBreakers()).filter(
-            ({ key }) => key === `engine:${config.controller.workflow_provider}`,
+            ({ key }) => key === engineBreakerKey(config.controller.workflow_provider),
           ),
         BREAKERS_MAX_AGE_MS,
         performance.now.bind(performance),
@@ -141,7 +144,7 @@ async function startParts(
       },
       onTransition: () => background.wake(),
       logger,
-      random: Math.random,
+      runtime: nodeRuntime,
     });
     reconciler.start();
   }

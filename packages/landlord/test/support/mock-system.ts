@@ -7,6 +7,7 @@ import type { JsonObject } from "../../src/domain/json.ts";
 import type { Tenant } from "../../src/domain/tenant.ts";
 import { statusAfterWrite } from "../../src/domain/status.ts";
 import { createReconciler, type Reconciler } from "../../src/reconciler/reconciler.ts";
+import { nodeRuntime } from "../../src/reconciler/runtime.ts";
 import type { ReconcilerSettings } from "../../src/reconciler/settings.ts";
 import type { Store } from "../../src/store/store.ts";
 import { openPostgresStore } from "../../src/store/postgres/postgres-store.ts";
@@ -114,7 +115,7 @@ export async function startMockSystem(
         computeEngine: () => null,
         onTransition: () => undefined,
         logger: testLogger,
-        random: Math.random,
+        runtime: nodeRuntime,
       });
       reconciler.start();
       reconcilers.push(reconciler);

@@ -2,7 +2,8 @@
 import type { ChildProcess } from "node:child_process";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { open, rename, rm, stat, type FileHandle } from "node:fs/promises";
-import { createServer } from "node:net";
+import { randomInt } from "node:crypto";
+import { createServer, type Server } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { LandlordError } from "../domain/errors.ts";
 import { identityOf, isAlive, type ProcessIdentity, signalProcess } from "./process-identity.ts";
@@ -110,40 +111,47 @@ export async function logTail(file: string): Promise<string> {
 }
 
 /** True when nothing listens on this port of 127.0.0.1. */
-export function isPortFree(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.once("error", () => resolve(false));
-    server.listen({ host: "127.0.0.1", port, exclusive: true }, () => server.close(() => resolve(true)));
-  });
+export async function isPortFree(port: number): Promise<boolean> {
+  const server = await hold(port);
+  if (server === null) return false;
+  await new Promise((done) => server.close(done));
+  return true;
 }
 
-/** `count` different ports of 127.0.0.1 that the kernel says are free now. Throws `no_free_port`. */
+/**
+ * Below the range from which the kernel takes ports for outgoing connections: a port that is free between now and its
+ * use must not become the near end of some connection. Tenants of `process` compute have the range above.
+ */
+const PICK_MIN_PORT = 10_000;
+const PICK_MAX_PORT = 19_999;
+const PICK_ATTEMPTS = 200;
+
+/** `count` different ports of 127.0.0.1 on which nothing listens now. Throws `no_free_port`. */
 export async function pickFreePorts(count: number): Promise<readonly number[]> {
-  const servers = Array.from({ length: count }, () => createServer());
+  const held = new Map<number, Server>();
   try {
     // All are held at once, so that they differ.
-    return await Promise.all(
-      servers.map(
-        (server) =>
-          new Promise<number>((resolve, reject) => {
-            server.once("error", (cause) =>
-              reject(
-                new LandlordError("no_free_port", `No free port was found on 127.0.0.1: ${cause.message}.`, {
-                  cause,
-                }),
-              ),
-            );
-            server.listen({ host: "127.0.0.1", port: 0 }, () => {
-              const address = server.address();
-              if (typeof address === "object" && address !== null) resolve(address.port);
-            });
-          }),
-      ),
-    );
+    for (let attempt = 0; held.size < count && attempt < count * PICK_ATTEMPTS; attempt += 1) {
+      const port = randomInt(PICK_MIN_PORT, PICK_MAX_PORT + 1);
+      const server = await hold(port);
+      if (server !== null) held.set(port, server);
+    }
   } finally {
-    await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
+    await Promise.all([...held.values()].map((server) => new Promise((done) => server.close(done))));
   }
+  if (held.size === count) return [...held.keys()];
+  throw new LandlordError(
+    "no_free_port",
+    `No free port was found on 127.0.0.1 between ${PICK_MIN_PORT} and ${PICK_MAX_PORT}: end what listens there.`,
+  );
+}
+
+function hold(port: number): Promise<Server | null> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", () => resolve(null));
+    server.listen({ host: "127.0.0.1", port, exclusive: true }, () => resolve(server));
+  });
 }
 
 /** Every running process for which `matches` is true. What may not be read does not match. */

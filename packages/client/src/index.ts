@@ -11,6 +11,7 @@ import type {
   OperationList,
   PatchTenant,
   Readiness,
+  Sweep,
   Tenant,
   TenantList,
   Transition,
@@ -70,6 +71,10 @@ export interface LandlordClient {
   getComputeConfig(provider: string): Promise<ComputeConfig>;
   listComputeEngines(): Promise<ComputeEngine[]>;
   getComputeEngine(name: string): Promise<ComputeEngine>;
+  /** What the last orphan sweep found. */
+  getSweep(): Promise<Sweep>;
+  /** Asks for an orphan sweep. It has finished when `finished_at` is later than the `requested_at` of the answer. */
+  requestSweep(options?: { readonly removeOrphans?: boolean | undefined }): Promise<Sweep>;
   health(): Promise<Health>;
   /** Answers also when the server is not ready; see `status`. */
   ready(): Promise<Readiness>;
@@ -126,6 +131,9 @@ export function createClient(options: TransportOptions): LandlordClient {
     getComputeConfig: (provider) => get("/v1/compute/config", { provider }),
     listComputeEngines: async () => (await get<ComputeEngineList>("/v1/compute/engines")).engines,
     getComputeEngine: (name) => get(`/v1/compute/engines/${encodeURIComponent(name)}`),
+    getSweep: () => get("/v1/sweep"),
+    requestSweep: ({ removeOrphans = false } = {}) =>
+      send({ method: "POST", path: "/v1/sweep", body: { remove_orphans: removeOrphans } }),
     health: () => get("/health"),
     ready: () => send({ method: "GET", path: "/ready", retries: 0, accept: [503] }),
     waitFor: (idOrName, wait) => waitFor(send, idOrName, wait),

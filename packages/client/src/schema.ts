@@ -106,6 +106,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/sweep": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the last orphan sweep found */
+        get: operations["getSweep"];
+        put?: never;
+        /**
+         * Ask for an orphan sweep
+         * @description A server compares, within seconds, what compute providers run with what tenants there are. Finished when finished_at is later than requested_at.
+         */
+        post: operations["requestSweep"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/tenants": {
         parameters: {
             query?: never;
@@ -331,6 +352,18 @@ export interface components {
         OperationList: {
             operations: components["schemas"]["Operation"][];
         };
+        /** @description Compute of this instance that belongs to no tenant */
+        Orphan: {
+            compute_provider: string;
+            first_seen_at: string;
+            generation: number | null;
+            last_seen_at: string;
+            resource_ids: {
+                [key: string]: string;
+            };
+            scope: string;
+            tenant_id: string;
+        };
         /** @description JSON merge patch (RFC 7396) on the body of an update. */
         PatchTenant: {
             annotations?: {
@@ -372,6 +405,40 @@ export interface components {
             /** @enum {string} */
             status: "ready" | "unavailable";
             time: string;
+        };
+        Sweep: {
+            finished_at: string | null;
+            /** @description Oldest first; at most 500. */
+            orphans: components["schemas"]["Orphan"][];
+            report: {
+                /** @description Put under a tenant of their own that is being deleted. */
+                adopted: number;
+                orphans: number;
+                /** @description Tenants whose compute is looked at again. */
+                rechecked: number;
+                /** @description Everything that providers run for this instance. */
+                resources: number;
+                /** @description Resources of a tenant that lives in another scope; at most 100. */
+                strays: {
+                    compute_provider: string;
+                    scope: string;
+                    tenant_id: string;
+                }[];
+                /** @description What could not be listed, and is not taken for empty. */
+                unseen: {
+                    compute_provider: string;
+                    error: string;
+                    scope: string | null;
+                }[];
+            } | null;
+            requested_at: string | null;
+        };
+        SweepRequest: {
+            /**
+             * @description Remove, in this sweep, what belongs to no tenant and was first seen longer ago than the grace time.
+             * @default false
+             */
+            remove_orphans: boolean;
         };
         Tenant: {
             annotations: {
@@ -690,6 +757,95 @@ export interface operations {
             };
         };
     };
+    getSweep: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sweep"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    requestSweep: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SweepRequest"];
+            };
+        };
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sweep"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listTenants: {
         parameters: {
             query?: {
@@ -742,6 +898,8 @@ export interface operations {
             header?: {
                 /** @description The same key and body answers the first answer again, for 24 hours. */
                 "idempotency-key"?: string;
+                /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
+                "landlord-priority"?: "interactive" | "bulk";
             };
             path?: never;
             cookie?: never;
@@ -873,6 +1031,8 @@ export interface operations {
             header?: {
                 /** @description The ETag that the write is based on; else 412. */
                 "if-match"?: string;
+                /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
+                "landlord-priority"?: "interactive" | "bulk";
             };
             path: {
                 /** @description A tenant's UUID or name */
@@ -975,6 +1135,8 @@ export interface operations {
             header?: {
                 /** @description The ETag that the write is based on; else 412. */
                 "if-match"?: string;
+                /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
+                "landlord-priority"?: "interactive" | "bulk";
             };
             path: {
                 /** @description A tenant's UUID or name */
@@ -1037,6 +1199,8 @@ export interface operations {
             header?: {
                 /** @description The ETag that the write is based on; else 412. */
                 "if-match"?: string;
+                /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
+                "landlord-priority"?: "interactive" | "bulk";
             };
             path: {
                 /** @description A tenant's UUID or name */
@@ -1140,6 +1304,8 @@ export interface operations {
             header?: {
                 /** @description The ETag that the write is based on; else 412. */
                 "if-match"?: string;
+                /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
+                "landlord-priority"?: "interactive" | "bulk";
             };
             path: {
                 /** @description A tenant's UUID or name */

@@ -18,5 +18,6 @@ export type OperationList = Schemas["OperationList"];
 export type ComputeConfig = Schemas["ComputeConfig"];
 export type ComputeEngine = Schemas["ComputeEngine"];
 export type ComputeEngineList = Schemas["ComputeEngineList"];
+export type Sweep = Schemas["Sweep"];
 export type Health = Schemas["Health"];
 export type Readiness = Schemas["Readiness"];

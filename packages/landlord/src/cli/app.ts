@@ -2,6 +2,7 @@
 import { Command, CommanderError, Option } from "commander";
 import { hasColour, DEFAULT_API_URL, type CliDeps } from "./context.ts";
 import { EXIT_CODES, exitCodeOf, renderFailure } from "./failure.ts";
+import { addFleetCommands } from "./fleet-commands.ts";
 import { addInspectCommands } from "./inspect-commands.ts";
 import { OUTPUT_FORMATS } from "./output.ts";
 import { addProcessCommands } from "./process-commands.ts";
@@ -39,6 +40,7 @@ function assemble(deps: CliDeps): { readonly program: Command; readonly exitCode
   });
   addTenantCommands(program, deps);
   addInspectCommands(program, deps);
+  addFleetCommands(program, deps);
   return { program, exitCode: () => exitCode };
 }
 

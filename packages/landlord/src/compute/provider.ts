@@ -5,7 +5,9 @@
 import type { z } from "zod";
 import type { JsonObject } from "../domain/json.ts";
 import { LandlordError } from "../domain/errors.ts";
-import type { Endpoint, Health } from "../domain/tenant.ts";
+import type { Observation } from "../domain/observation.ts";
+
+export type { Observation };
 
 /** Who owns a resource. The instance is the database that the tenant lives in. */
 export interface Owner {
@@ -27,23 +29,6 @@ export interface ComputeSpec extends Owner {
 export interface ComputeRef extends Owner {
   /** Where the control plane knows compute to have been created; may be empty when no job ever reported. */
   readonly scopes: readonly string[];
-}
-
-/** Compute as it is. */
-export interface Observation {
-  /** `unknown`: this provider cannot see one of the scopes, or the provider did not answer. Never means absent. */
-  readonly presence: "present" | "absent" | "unknown";
-  /** Generation and hash of what serves, or null when nothing does. */
-  readonly generation: number | null;
-  readonly configHash: string | null;
-  readonly health: Health;
-  /** Why it is not healthy: for people. */
-  readonly message: string | null;
-  readonly config: JsonObject | null;
-  readonly resourceIds: Readonly<Record<string, string>>;
-  readonly endpoints: readonly Endpoint[];
-  /** The host, daemon or cluster that was looked at. */
-  readonly scope: string;
 }
 
 /** `stale`: reality is already at a higher generation (or at the same one with another config). Nothing was changed. */

@@ -179,6 +179,61 @@ const controllerSection = (engineName: z.ZodType<string, string>) =>
     history_retention: duration(ANY_SPAN)
       .default(2160 * HOUR)
       .describe("How long transitions and operations are kept."),
+    resync_interval: duration(ANY_SPAN)
+      .default(MINUTE)
+      .describe(
+        "Time between two looks at the compute of a settled tenant. With many tenants it grows, so that resync_rate holds.",
+      ),
+    resync_rate: z
+      .number()
+      .min(0)
+      .max(10_000)
+      .default(20)
+      .describe("Tenants a second that all servers together look at again; 0 for none."),
+    max_in_flight: z
+      .int()
+      .min(1)
+      .max(100_000)
+      .default(1_000)
+      .describe("Unfinished operations of all servers together. A fifth is left for interactive requests."),
+    max_repairs_in_flight: z
+      .int()
+      .min(1)
+      .max(10_000)
+      .default(10)
+      .describe("Repairs of drifted compute at the same time, for each compute provider."),
+    compute_limits: z
+      .record(
+        z.string(),
+        z.strictObject({
+          max_in_flight: z
+            .int()
+            .min(1)
+            .max(100_000)
+            .optional()
+            .describe("Unfinished operations at the same time."),
+          starts_per_second: z
+            .number()
+            .min(0.001)
+            .max(10_000)
+            .optional()
+            .describe("Operations started a second."),
+        }),
+      )
+      .default({})
+      .describe("Limits of single compute providers, by their names."),
+    sweep_interval: duration(ANY_SPAN)
+      .default(10 * MINUTE)
+      .describe("Time between two comparisons of what providers run with what tenants there are."),
+    orphan_grace: duration(ANY_SPAN)
+      .default(HOUR)
+      .describe("How long compute without a tenant must have been seen before it may be removed."),
+    remove_orphans: z
+      .boolean()
+      .default(false)
+      .describe(
+        "Remove compute of this instance that belongs to no tenant. If false, it is reported. What deleted tenants left is always removed.",
+      ),
   });
 
 const restateSection = z.strictObject({

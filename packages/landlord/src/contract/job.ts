@@ -134,3 +134,33 @@ export const queryRequestSchema = z.object({
 });
 /** Read-only question to a worker. */
 export type QueryRequest = z.infer<typeof queryRequestSchema>;
+
+const observationSchema = z.object({
+  presence: z.enum(["present", "absent", "unknown"]),
+  generation: z.int().nullable(),
+  config_hash: z.string().nullable(),
+  health: z.enum(HEALTHS),
+  message: z.string().nullable(),
+  config: jsonObject.nullable(),
+  resource_ids: stringMap,
+  endpoints: z.array(endpointSchema),
+  scope: z.string(),
+});
+
+/** The answer to `observe`: one observation for each tenant, in the order asked. */
+export const observeAnswerSchema = z.object({ observations: z.array(observationSchema) });
+export type ObserveAnswer = z.infer<typeof observeAnswerSchema>;
+
+/** The answer to `list`. `truncated`: there is more than one answer may hold. */
+export const listAnswerSchema = z.object({
+  truncated: z.boolean(),
+  resources: z.array(
+    z.object({
+      tenant_id: z.uuid(),
+      generation: z.int().nullable(),
+      scope: z.string(),
+      resource_ids: stringMap,
+    }),
+  ),
+});
+export type ListAnswer = z.infer<typeof listAnswerSchema>;

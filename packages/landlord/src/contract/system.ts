@@ -56,4 +56,47 @@ export const computeEngineListSchema = z
   .object({ engines: z.array(computeEngineSchema) })
   .meta({ id: "ComputeEngineList" });
 
+export const sweepRequestSchema = z
+  .strictObject({
+    remove_orphans: z.boolean().default(false).meta({
+      description:
+        "Remove, in this sweep, what belongs to no tenant and was first seen longer ago than the grace time.",
+    }),
+  })
+  .meta({ id: "SweepRequest" });
+
+const orphanSchema = z
+  .object({
+    compute_provider: z.string(),
+    scope: z.string(),
+    tenant_id: z.string(),
+    generation: z.int().nullable(),
+    resource_ids: z.record(z.string(), z.string()),
+    first_seen_at: z.string(),
+    last_seen_at: z.string(),
+  })
+  .meta({ id: "Orphan", description: "Compute of this instance that belongs to no tenant" });
+
+export const sweepReportSchema = z.object({
+  resources: z.int().meta({ description: "Everything that providers run for this instance." }),
+  orphans: z.int(),
+  adopted: z.int().meta({ description: "Put under a tenant of their own that is being deleted." }),
+  rechecked: z.int().meta({ description: "Tenants whose compute is looked at again." }),
+  strays: z
+    .array(z.object({ compute_provider: z.string(), tenant_id: z.string(), scope: z.string() }))
+    .meta({ description: "Resources of a tenant that lives in another scope; at most 100." }),
+  unseen: z
+    .array(z.object({ compute_provider: z.string(), scope: z.string().nullable(), error: z.string() }))
+    .meta({ description: "What could not be listed, and is not taken for empty." }),
+});
+
+export const sweepSchema = z
+  .object({
+    requested_at: z.string().nullable(),
+    finished_at: z.string().nullable(),
+    report: sweepReportSchema.nullable(),
+    orphans: z.array(orphanSchema).meta({ description: "Oldest first; at most 500." }),
+  })
+  .meta({ id: "Sweep" });
+
 export const computeEngineParamsSchema = z.object({ name: z.string().min(1).max(100) });

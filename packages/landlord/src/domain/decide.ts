@@ -13,6 +13,8 @@
  * the moment at which the same decision is taken.
  */
 import { backoffMs } from "./backoff.ts";
+import { decideObserved } from "./drift.ts";
+import type { Observation } from "./observation.ts";
 import { nextOperation, isSettled } from "./status.ts";
 import {
   failedChange,
@@ -69,6 +71,8 @@ export interface Facts {
   readonly operation: Operation | null;
   /** Null when nobody asked: the operation was not invoked yet. */
   readonly execution: ExecutionFact | null;
+  /** A fresh look at the compute of a settled tenant; null when nobody looked. */
+  readonly observation: Observation | null;
   /** By the database's clock. */
   readonly now: Date;
   /** Uniform in [0, 1), fresh for each decision. */
@@ -112,7 +116,17 @@ export type Decision =
       readonly change: TenantChange;
     }
   /** The compute of a deleted tenant is proven absent: the row goes, the tombstone stays. */
-  | { readonly kind: "remove" };
+  | { readonly kind: "remove" }
+  /** Compute is not as it was, and nothing has to be done about it now. */
+  | {
+      readonly kind: "record";
+      readonly observed: Observed;
+      readonly message: string;
+      /** Another look, soon, tells whether it stays so. */
+      readonly isConfirmedSoon: boolean;
+    }
+  /** Compute has drifted: the tenant is unsettled again, and an operation follows when there is room for a repair. */
+  | { readonly kind: "repair"; readonly change: TenantChange };
 
 /** Takes the next decision for a tenant. Total: every combination of facts has an answer. */
 export function decide(facts: Facts, settings: DecideSettings): Decision {
@@ -120,8 +134,9 @@ export function decide(facts: Facts, settings: DecideSettings): Decision {
   return operation === null ? decideIdle(facts) : decideInFlight({ ...facts, operation }, settings);
 }
 
-function decideIdle({ tenant, now }: Facts): Decision {
-  if (tenant.intent !== "deleted" && isSettled(tenant)) return { kind: "settle" };
+function decideIdle({ tenant, observation, now }: Facts): Decision {
+  if (tenant.intent !== "deleted" && isSettled(tenant))
+    return observation === null ? { kind: "settle" } : decideObserved(tenant, observation);
   if (tenant.paused) return { kind: "settle" };
   if (tenant.nextAttemptAt !== null && tenant.nextAttemptAt > now) {
     return { kind: "wait", dueAt: tenant.nextAttemptAt, reason: "backing_off", progress: null };

@@ -12,7 +12,8 @@ const STATUS_TRANSITIONS: Readonly<Record<TenantStatus, readonly TenantStatus[]>
   updating: ["ready", "failed", "archiving", "deleting"],
   // A restore may overtake an archive: before its removal ended, or after it did.
   archiving: ["archived", "requested", "updating", "deleting"],
-  archived: ["requested", "deleting"],
+  // Compute that was proven absent may be seen again: after a late effect, or in a restored database.
+  archived: ["requested", "archiving", "deleting"],
   deleting: [],
   failed: ["requested", "updating", "archiving", "deleting"],
 };

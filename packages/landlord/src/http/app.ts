@@ -24,6 +24,7 @@ import { guardLoopback } from "./loopback-guard.ts";
 import { documentInfo, finishDocument } from "./openapi.ts";
 import { buildProblem, PROBLEM_CONTENT_TYPE, sendError } from "./problem.ts";
 import { registerComputeRoutes } from "./routes/compute.ts";
+import { registerSweepRoutes } from "./routes/sweep.ts";
 import { registerSystemRoutes } from "./routes/system.ts";
 import { registerHistoryRoutes, registerTenantRoutes, registerTenantWriteRoutes } from "./routes/tenants.ts";
 
@@ -96,6 +97,7 @@ export async function createApp(dependencies: HttpDependencies, settings: HttpSe
     registerTenantRoutes(typed, dependencies);
     registerTenantWriteRoutes(typed, dependencies);
     registerHistoryRoutes(typed, dependencies);
+    registerSweepRoutes(typed, dependencies);
     done();
   });
 

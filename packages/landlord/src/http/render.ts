@@ -27,7 +27,7 @@ export function renderTenant(tenant: Tenant, breakers: readonly Breaker[] = []):
     generation: tenant.generation,
     observed_generation: tenant.observedGeneration,
     paused: tenant.paused,
-    conditions: withEngine(tenant.conditions, breakers).map((condition) => ({
+    conditions: withBreakers(tenant, breakers).map((condition) => ({
       type: condition.type,
       status: condition.status,
       reason: condition.reason,
@@ -43,21 +43,28 @@ export function renderTenant(tenant: Tenant, breakers: readonly Breaker[] = []):
   };
 }
 
-/** An engine's outage is one row for the whole fleet; it is laid over each tenant when that is read. */
-function withEngine(conditions: readonly Condition[], breakers: readonly Breaker[]): readonly Condition[] {
-  const open = breakers.find((breaker) => breaker.state === "open" && breaker.key.startsWith("engine:"));
-  if (open === undefined) return conditions;
-  return conditions.map((condition) =>
-    condition.type === "EngineReachable"
-      ? {
-          ...condition,
-          status: "False",
-          reason: "engine_unreachable",
-          message: open.lastError ?? "The workflow engine does not answer.",
-          since: open.openedAt ?? condition.since,
-        }
-      : condition,
-  );
+/** An outage is one row for the whole fleet; it is laid over each tenant when that is read. */
+function withBreakers(tenant: Tenant, breakers: readonly Breaker[]): readonly Condition[] {
+  const open = breakers.filter(({ state }) => state === "open");
+  const engine = open.find(({ key }) => key.startsWith("engine:"));
+  const compute = open.find(({ key }) => key === `compute:${tenant.computeProvider}`);
+  return tenant.conditions.map((condition) => {
+    if (condition.type === "EngineReachable" && engine !== undefined)
+      return outOfReach(condition, engine, "engine_unreachable", "The workflow engine does not answer.");
+    if (condition.type === "ComputeReachable" && compute !== undefined)
+      return outOfReach(condition, compute, "compute_unreachable", "The compute provider does not answer.");
+    return condition;
+  });
+}
+
+function outOfReach(condition: Condition, breaker: Breaker, reason: string, otherwise: string): Condition {
+  return {
+    ...condition,
+    status: "False",
+    reason,
+    message: breaker.lastError ?? otherwise,
+    since: breaker.openedAt ?? condition.since,
+  };
 }
 
 export function renderTransition(transition: Transition): z.infer<typeof transitionSchema> {

@@ -7,7 +7,7 @@ import { randomUUID } from "node:crypto";
 import { canonicalJson, configHash, mergePatch, type Json, type JsonObject } from "../domain/json.ts";
 import { deriveConditions } from "../domain/conditions.ts";
 import { isSettled, statusAfterWrite } from "../domain/status.ts";
-import type { Intent, Tenant } from "../domain/tenant.ts";
+import type { Intent, Lane, Tenant } from "../domain/tenant.ts";
 import {
   updateTenantSchema,
   type CreateTenantBody,
@@ -33,12 +33,17 @@ export interface WriteContext {
   readonly actor: Actor;
   /** The `If-Match` header. */
   readonly ifMatch: string | undefined;
+  /** Where the work that this write stages queues up. */
+  readonly lane: Lane;
 }
 
 export async function createTenant(
   body: CreateTenantBody,
-  idempotencyKey: string | undefined,
-  actor: Actor,
+  {
+    idempotencyKey,
+    actor,
+    lane,
+  }: Pick<WriteContext, "actor" | "lane"> & { readonly idempotencyKey: string | undefined },
   dependencies: HttpDependencies,
 ): Promise<{ readonly tenant: Tenant; readonly replayed: boolean }> {
   const { store, catalog } = dependencies;
@@ -58,7 +63,7 @@ export async function createTenant(
   const outcome = await store.createTenant({
     tenant: newTenant(body.name, desired, labels, annotations, dependencies),
     actor,
-    lane: "interactive",
+    lane,
     idempotency:
       idempotencyKey === undefined ? null : { key: idempotencyKey, requestHash, ttlMs: IDEMPOTENCY_TTL_MS },
   });
@@ -183,7 +188,7 @@ async function change(
         operationId: null,
       },
       actor: context.actor,
-      lane: "interactive",
+      lane: context.lane,
     });
     if (outcome.kind === "written") {
       dependencies.onWrite();

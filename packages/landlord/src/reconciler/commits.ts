@@ -14,7 +14,12 @@ export interface Pass {
   readonly revision: number;
   readonly operation: Operation | null;
   readonly now: Date;
+  /** Uniform in [0, 1), fresh for each decision. */
+  readonly jitter: number;
 }
+
+/** Between the look that found compute unhealthy and the one that decides whether it stays so. */
+const CONFIRM_DRIFT_MS = 10_000;
 
 type FinishDecision = Extract<Decision, { kind: "finish" }>;
 
@@ -27,9 +32,57 @@ export function emptyCommit(pass: Pass): Commit {
     newOperation: null,
     operationUpdate: null,
     transition: null,
+    generationRaised: false,
+    restart: null,
     remove: null,
     release: null,
   };
+}
+
+/** Gives back a tenant that waits for nobody; unless it is paused half way, its compute is looked at now and then. */
+export function settleCommit(pass: Pass, settings: ReconcilerSettings): Commit {
+  return { ...emptyCommit(pass), release: settledRelease(pass, pass.tenant, settings) };
+}
+
+/** Notes what was seen of a settled tenant's compute. */
+export function recordCommit(
+  pass: Pass,
+  decision: Extract<Decision, { kind: "record" }>,
+  settings: ReconcilerSettings,
+): Commit {
+  const release = decision.isConfirmedSoon
+    ? { dueInMs: null, resyncInMs: Math.min(settings.resyncIntervalMs, CONFIRM_DRIFT_MS) }
+    : settledRelease(pass, pass.tenant, settings);
+  const next = { observed: decision.observed, statusMessage: decision.message };
+  return withTenant({ ...emptyCommit(pass), release }, pass, next, null, settings);
+}
+
+/** Unsettles a tenant whose compute drifted. It is due at once, in the lane whose starts are bounded. */
+export function repairCommit(
+  pass: Pass,
+  { change }: Extract<Decision, { kind: "repair" }>,
+  settings: ReconcilerSettings,
+): Commit {
+  return withTenant(
+    {
+      ...emptyCommit(pass),
+      generationRaised: change.generation !== pass.tenant.generation,
+      restart: { lane: "repair" },
+      release: { dueInMs: 0, resyncInMs: null },
+    },
+    pass,
+    {
+      status: change.status,
+      statusMessage: change.message,
+      generation: change.generation,
+      observed: change.observed,
+      attempts: change.attempts,
+      nextAttemptAt: change.nextAttemptAt,
+      lastError: change.lastError,
+    },
+    { reason: change.reason, message: change.message, operationId: null },
+    settings,
+  );
 }
 
 export function releaseCommit(pass: Pass, dueAt: Date | null): Commit {
@@ -166,6 +219,7 @@ export function finishCommit(
   const committed = withTenant(
     {
       ...emptyCommit(pass),
+      generationRaised: change.generation !== pass.tenant.generation,
       operationUpdate: { ...updateOf(operation), outcome: decision.outcome, error: decision.error },
     },
     pass,
@@ -173,8 +227,9 @@ export function finishCommit(
     { reason: change.reason, message: change.message, operationId: operation.id },
     settings,
   );
-  const settled = isSettled({ ...pass.tenant, ...next }) && pass.tenant.intent !== "deleted";
-  return settled ? { ...committed, release: { dueInMs: null } } : committed;
+  const after = { ...pass.tenant, ...next };
+  const settled = isSettled(after) && after.intent !== "deleted";
+  return settled ? { ...committed, release: settledRelease(pass, after, settings) } : committed;
 }
 
 export function removeCommit(pass: Pass, operation: Operation, settings: ReconcilerSettings): Commit {
@@ -190,7 +245,7 @@ export function removeCommit(pass: Pass, operation: Operation, settings: Reconci
       generation: pass.tenant.generation,
       operationId: operation.id,
     },
-    release: { dueInMs: null },
+    release: { dueInMs: null, resyncInMs: null },
   };
 }
 
@@ -250,5 +305,18 @@ function withTenant(
 }
 
 function releaseAt(pass: Pass, dueAt: Date | null): NonNullable<Commit["release"]> {
-  return { dueInMs: dueAt === null ? null : Math.max(0, dueAt.getTime() - pass.now.getTime()) };
+  return {
+    dueInMs: dueAt === null ? null : Math.max(0, dueAt.getTime() - pass.now.getTime()),
+    resyncInMs: null,
+  };
+}
+
+/** Spread out, so that tenants that settled together are not looked at together for ever. */
+function settledRelease(
+  pass: Pass,
+  tenant: Tenant,
+  settings: ReconcilerSettings,
+): NonNullable<Commit["release"]> {
+  const resyncInMs = isSettled(tenant) ? settings.resyncIntervalMs * (0.8 + 0.4 * pass.jitter) : null;
+  return { dueInMs: null, resyncInMs };
 }

@@ -3,7 +3,7 @@
  * failures, and exactly one server at a time probes; the first good probe closes it for all.
  */
 import type { WorkflowProvider } from "../workflow/provider.ts";
-import type { WorkStore } from "../store/store.ts";
+import type { Breaker, WorkStore } from "../store/store.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { messageOf } from "../domain/errors.ts";
 import type { Runtime } from "./runtime.ts";
@@ -12,13 +12,17 @@ export interface EngineBreaker {
   isOpen(): boolean;
   /** Called for every failure to reach the engine. */
   reportFailure(error: unknown): Promise<void>;
-  /** Reads the shared state, and probes when that is due. */
-  refresh(): Promise<void>;
+  /** Takes over the shared state, and probes when that is due. */
+  refresh(rows: readonly Breaker[]): Promise<void>;
 }
 
 export interface EngineBreakerSettings {
   readonly probeIntervalMs: number;
   readonly probeTimeoutMs: number;
+}
+
+export function isEngineBreaker(key: string): boolean {
+  return key.startsWith("engine:");
 }
 
 /** The key of an engine's breaker row. */
@@ -27,7 +31,7 @@ export function engineBreakerKey(providerName: string): string {
 }
 
 export function createEngineBreaker(
-  store: Pick<WorkStore, "openBreaker" | "closeBreaker" | "takeProbe" | "listBreakers">,
+  store: Pick<WorkStore, "openBreaker" | "closeBreaker" | "takeProbe">,
   provider: Pick<WorkflowProvider, "name" | "health">,
   settings: EngineBreakerSettings,
   runtime: Pick<Runtime, "timeout">,
@@ -73,8 +77,8 @@ export function createEngineBreaker(
       open = true;
       await store.openBreaker({ key, error: messageOf(error), probeInMs: settings.probeIntervalMs });
     },
-    async refresh() {
-      const row = (await store.listBreakers()).find((breaker) => breaker.key === key);
+    async refresh(rows) {
+      const row = rows.find((breaker) => breaker.key === key);
       open = row?.state === "open";
       if (open) await probe();
     },

@@ -13,6 +13,7 @@ import { type decide, type Decision, type ExecutionFact } from "../domain/decide
 import { LandlordError, messageOf } from "../domain/errors.ts";
 import type { ErrorRecord, Operation, Tenant } from "../domain/tenant.ts";
 import type { JsonObject } from "../domain/json.ts";
+import type { Observation } from "../domain/observation.ts";
 import { toJobReport } from "../workflow/job-report.ts";
 import type { WorkflowManager } from "../workflow/manager.ts";
 import { UnknownWorkflowProviderError } from "../workflow/registry.ts";
@@ -32,8 +33,11 @@ import {
   finishCommit,
   invokedCommit,
   progressCommit,
+  recordCommit,
   releaseCommit,
   removeCommit,
+  repairCommit,
+  settleCommit,
   startCommit,
   stopCommit,
   updateOf,
@@ -59,6 +63,8 @@ export interface PassDependencies {
   computeEngine(computeProvider: string): ComputeEngineFacts | null;
   readStatus(provider: WorkflowProvider, execution: ExecutionRef): Promise<WorkflowStatus>;
   commit(commit: Commit): Promise<CommitOutcome>;
+  /** An operation failed for no fault of its tenant's: is its compute provider out of reach? */
+  onComputeFailure(computeProvider: string): void;
   /** Answers whether the whole engine is taken to be down. */
   onEngineFailure(engine: string, error: EngineUnavailableError): Promise<boolean>;
   readonly completions: Completions;
@@ -81,8 +87,16 @@ const UNREACHABLE: ExecutionFact = {
   report: null,
 };
 
-/** Brings one tenant a step further. Throws only when the store does not answer. */
-export async function reconcileTenant(claim: Claim, dependencies: PassDependencies): Promise<void> {
+/**
+ * Brings one tenant a step further. Throws only when the store does not answer.
+ *
+ * @param observation a look at its compute that was taken for this claim, or null
+ */
+export async function reconcileTenant(
+  claim: Claim,
+  dependencies: PassDependencies,
+  observation: Observation | null = null,
+): Promise<void> {
   const { runtime } = dependencies;
   const startedMs = runtime.monotonicMs();
   let pass: Pass = {
@@ -91,12 +105,16 @@ export async function reconcileTenant(claim: Claim, dependencies: PassDependenci
     revision: claim.stored.revision,
     operation: claim.operation,
     now: claim.now,
+    jitter: 0,
   };
   let request = claim.request;
   for (let count = 0; count < DECISIONS_PER_PASS; count++) {
     // The database's clock, carried forward by our own: never the wall clock of this machine.
-    pass = { ...pass, now: new Date(claim.now.getTime() + runtime.monotonicMs() - startedMs) };
-    const next = await takeDecision(pass, request, dependencies);
+    const now = new Date(claim.now.getTime() + runtime.monotonicMs() - startedMs);
+    pass = { ...pass, now, jitter: runtime.random() };
+    // A look is as old as the claim: after a commit it says nothing any more.
+    const look = count === 0 ? observation : null;
+    const next = await takeDecision(pass, request, look, dependencies);
     if (next === null) return;
     pass = next.pass;
     request = next.request;
@@ -113,6 +131,7 @@ interface Continuation {
 async function takeDecision(
   pass: Pass,
   request: JsonObject | null,
+  observation: Observation | null,
   dependencies: PassDependencies,
 ): Promise<Continuation | null> {
   try {
@@ -122,8 +141,9 @@ async function takeDecision(
         tenant: pass.tenant,
         operation: pass.operation,
         execution,
+        observation,
         now: pass.now,
-        jitter: dependencies.runtime.random(),
+        jitter: pass.jitter,
       },
       dependencies.settings,
     );
@@ -179,7 +199,13 @@ async function perform(
   const { settings } = dependencies;
   switch (decision.kind) {
     case "settle":
-      await dependencies.commit(releaseCommit(pass, null));
+      await dependencies.commit(settleCommit(pass, settings));
+      return null;
+    case "record":
+      await dependencies.commit(recordCommit(pass, decision, settings));
+      return null;
+    case "repair":
+      await dependencies.commit(repairCommit(pass, decision, settings));
       return null;
     case "wait":
       await dependencies.commit(
@@ -193,6 +219,7 @@ async function perform(
     case "stop":
       return stop(pass, existing(pass), decision, dependencies);
     case "finish": {
+      if (decision.outcome === "failed") dependencies.onComputeFailure(pass.tenant.computeProvider);
       const commit = finishCommit(pass, existing(pass), decision, settings);
       if ((await dependencies.commit(commit)) !== "committed" || commit.release !== null) return null;
       return { pass: { ...carried(pass, commit.tenant), operation: null }, request: null };
@@ -293,7 +320,10 @@ async function stop(
       invoked: true,
     },
     // A cancelled execution usually ends within milliseconds.
-    release: { dueInMs: isRepeated ? settings.statusPollMs : Math.min(50, settings.statusPollMs) },
+    release: {
+      dueInMs: isRepeated ? settings.statusPollMs : Math.min(50, settings.statusPollMs),
+      resyncInMs: null,
+    },
   });
   return null;
 }

@@ -13,8 +13,10 @@ import type { ExecutionRef, WorkflowProvider, WorkflowStatus } from "../workflow
 import type { Logger } from "../telemetry/logger.ts";
 import { createBatcher, type Batcher } from "./batcher.ts";
 import { createCompletions } from "./completions.ts";
+import { createComputeBreakers } from "./compute-breakers.ts";
 import { createEngineBreaker } from "./engine-breaker.ts";
 import { createAlarm } from "./alarm.ts";
+import { createResync } from "./resync.ts";
 import type { Runtime } from "./runtime.ts";
 import { reconcileTenant, type ComputeEngineFacts, type PassDependencies } from "./reconcile-tenant.ts";
 import type { ReconcilerSettings } from "./settings.ts";
@@ -46,6 +48,7 @@ const COMMIT_BATCH = 100;
 const STATUS_BATCH = 1_000;
 const BREAKER_REFRESH_MS = 2_000;
 const BREAKER_PROBE_MS = 1_000;
+const COMPUTE_PROBE_MS = 5_000;
 
 export function createReconciler(dependencies: ReconcilerDependencies): Reconciler {
   const { store, manager, settings, logger, runtime } = dependencies;
@@ -56,6 +59,13 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
     store,
     engine,
     { probeIntervalMs: BREAKER_PROBE_MS, probeTimeoutMs: settings.effectTimeoutMs },
+    runtime,
+    logger,
+  );
+  const computeBreakers = createComputeBreakers(
+    store,
+    engine,
+    { probeIntervalMs: COMPUTE_PROBE_MS, probeTimeoutMs: settings.effectTimeoutMs },
     runtime,
     logger,
   );
@@ -117,9 +127,22 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
       await breaker.reportFailure(error);
       return breaker.isOpen();
     },
+    onComputeFailure: (computeProvider) => computeBreakers.suspect(computeProvider),
     completions,
     logger,
   };
+
+  const resync = createResync({
+    store,
+    engine,
+    settings,
+    computeBreakers,
+    isBoundToScope: (name) => dependencies.computeEngine(name)?.boundToScope === true,
+    isPaused: () => breaker.isOpen(),
+    reconcile: (claim, observation) => reconcileTenant(claim, passDependencies, observation),
+    runtime,
+    logger,
+  });
 
   let stopping = false;
   let loop: Promise<void> | null = null;
@@ -154,7 +177,9 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
   async function claimOnce(): Promise<void> {
     // A clock that cannot jump: while the breaker is open, nothing else would probe.
     if (runtime.monotonicMs() >= nextRefreshMs) {
-      await breaker.refresh();
+      const rows = await store.listBreakers();
+      await breaker.refresh(rows);
+      computeBreakers.refresh(rows);
       nextRefreshMs = runtime.monotonicMs() + (breaker.isOpen() ? BREAKER_PROBE_MS : BREAKER_REFRESH_MS);
     }
     const free = settings.workers - inFlight.size;
@@ -164,6 +189,12 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
       leaseOwner: settings.leaseOwner,
       leaseDurationMs: settings.leaseDurationMs,
       limits,
+      starts: {
+        maxInFlight: settings.maxInFlight,
+        repairsInFlight: settings.repairsInFlight,
+        byComputeProvider: settings.computeLimits,
+        blockedComputeProviders: computeBreakers.blocked(),
+      },
     });
     backlog = claims.length >= limits.interactive;
     for (const claim of claims) runPass(claim);
@@ -191,6 +222,7 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
     start() {
       problem = null;
       loop ??= run();
+      resync.start();
     },
     wake: () => alarm.ring(),
     problem: () => problem,
@@ -199,8 +231,8 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
       problem = "stopping";
       alarm.ring();
       completions.stop();
-      await loop;
-      const passes = Promise.allSettled(inFlight);
+      await Promise.all([loop, resync.stop()]);
+      const passes = Promise.allSettled([...inFlight, computeBreakers.settled()]);
       let cancel = (): void => undefined;
       const limit = new Promise<void>((resolve) => {
         cancel = runtime.schedule(settings.shutdownTimeoutMs, resolve);

@@ -1,4 +1,5 @@
 import type { DecideSettings } from "../domain/decide.ts";
+import type { ComputeLimits } from "../store/store.ts";
 
 export interface ReconcilerSettings extends DecideSettings {
   /** Unique for each process; shown as the holder of a lease. */
@@ -17,6 +18,15 @@ export interface ReconcilerSettings extends DecideSettings {
   readonly tombstoneRetentionMs: number;
   /** The workflow provider of new operations; null for the default. */
   readonly workflowProvider: string | null;
+  /** Between two looks at the compute of a settled tenant, if the rate allows; spread by a fifth either way. */
+  readonly resyncIntervalMs: number;
+  /** Looks a second of all servers together, whatever the size of the fleet; 0 for none. */
+  readonly resyncRate: number;
+  /** Unfinished operations of all servers together. */
+  readonly maxInFlight: number;
+  /** Repairs of drifted compute in flight, for each compute provider. */
+  readonly repairsInFlight: number;
+  readonly computeLimits: Readonly<Record<string, ComputeLimits>>;
   /** Told to workers, for engine configurations and progress. */
   readonly apiBaseUrl: string;
 }

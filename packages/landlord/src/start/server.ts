@@ -7,10 +7,11 @@ import { computeBlocks } from "../config/schema.ts";
 import { LandlordError, UnavailableError, messageOf } from "../domain/errors.ts";
 import { createApp, type App } from "../http/app.ts";
 import { recently } from "../http/recently.ts";
-import { engineBreakerKey } from "../reconciler/engine-breaker.ts";
+import { engineBreakerKey, isEngineBreaker } from "../reconciler/engine-breaker.ts";
 import { createBackground } from "../reconciler/background.ts";
 import { createReconciler, type Reconciler } from "../reconciler/reconciler.ts";
 import { nodeRuntime } from "../reconciler/runtime.ts";
+import { createSweep } from "../reconciler/sweep.ts";
 import type { Store } from "../store/store.ts";
 import { startEventListener } from "../store/postgres/listener.ts";
 import { openPostgresStore } from "../store/postgres/postgres-store.ts";
@@ -108,7 +109,8 @@ async function startParts(
         // The row of an engine that was left after a switch says nothing about the others.
         async () =>
           (await store.listBreakers()).filter(
-            ({ key }) => key === engineBreakerKey(config.controller.workflow_provider),
+            ({ key }) =>
+              !isEngineBreaker(key) || key === engineBreakerKey(config.controller.workflow_provider),
           ),
         BREAKERS_MAX_AGE_MS,
         performance.now.bind(performance),
@@ -147,6 +149,28 @@ async function startParts(
       runtime: nodeRuntime,
     });
     reconciler.start();
+    const sweep = createSweep({
+      store,
+      engine: manager.provider(null),
+      computeProviders: catalog
+        .names()
+        .map((name) => ({ name, boundToScope: catalog.get(name)?.boundToScope ?? false })),
+      settings: {
+        intervalMs: config.controller.sweep_interval,
+        orphanGraceMs: config.controller.orphan_grace,
+        removeOrphans: config.controller.remove_orphans,
+        queryTimeoutMs: config.controller.workflow_trigger_timeout,
+      },
+      onAdopted: onEvent,
+      runtime: nodeRuntime,
+      logger,
+    });
+    sweep.start();
+    stops.push({
+      name: "sweep",
+      limitMs: config.controller.workflow_trigger_timeout + QUIET_STOP_MS,
+      run: () => sweep.stop(),
+    });
   }
   background.start();
   const listener = startEventListener(config.database.listen_url ?? url, () => reconciler?.wake(), logger);
@@ -227,6 +251,19 @@ function reconcilerSettings(
     shutdownTimeoutMs: controller.shutdown_timeout,
     tombstoneRetentionMs: controller.tombstone_retention,
     workflowProvider: controller.workflow_provider,
+    resyncIntervalMs: controller.resync_interval,
+    resyncRate: controller.resync_rate,
+    maxInFlight: controller.max_in_flight,
+    repairsInFlight: controller.max_repairs_in_flight,
+    computeLimits: Object.fromEntries(
+      Object.entries(controller.compute_limits).map(([name, limits]) => [
+        name,
+        {
+          maxInFlight: limits.max_in_flight ?? null,
+          startsPerSecond: limits.starts_per_second ?? null,
+        },
+      ]),
+    ),
     apiBaseUrl,
     backoffInitialMs: controller.backoff_initial,
     backoffMaxMs: controller.backoff_max,

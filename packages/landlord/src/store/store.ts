@@ -165,10 +165,17 @@ export interface Commit {
   readonly newOperation: NewOperation | null;
   readonly operationUpdate: OperationUpdate | null;
   readonly transition: NewTransition | null;
+  /** The generation in `tenant` is new: a row for rollback is kept. */
+  readonly generationRaised: boolean;
+  /** A new course of operations begins: the deadline counts from now, in this lane. Null to leave both. */
+  readonly restart: { readonly lane: Lane } | null;
   /** Delete the row and leave a tombstone of this age. */
   readonly remove: { readonly tombstoneTtlMs: number } | null;
-  /** Give the lease back; the next look is `dueInMs` from now, null for not until somebody writes. */
-  readonly release: { readonly dueInMs: number | null } | null;
+  /**
+   * Give the lease back. The next pass is `dueInMs` from now, null for not until somebody writes; the next look at its
+   * compute `resyncInMs` from now, null for none.
+   */
+  readonly release: { readonly dueInMs: number | null; readonly resyncInMs: number | null } | null;
 }
 
 /**
@@ -180,6 +187,28 @@ export type CommitOutcome = "committed" | "outdated" | "lost";
 /** How many tenants of each lane a claim may take. */
 export type ClaimLimits = Readonly<Record<Lane, number>>;
 
+/**
+ * Bounds for operations in flight, counted over all servers. They decide who is claimed of the tenants that have no
+ * unfinished operation; what is in flight is always looked after. Servers that claim within the same few milliseconds
+ * may together go beyond a bound by what one of them takes.
+ */
+export interface StartLimits {
+  /** Of all compute providers together. Lanes other than interactive leave a fifth of it free. */
+  readonly maxInFlight: number;
+  /** In the lane `repair`, for each compute provider. */
+  readonly repairsInFlight: number;
+  /** A provider that is not named has no limit of its own. */
+  readonly byComputeProvider: Readonly<Record<string, ComputeLimits>>;
+  /** Nothing is started for these: they are out of reach. */
+  readonly blockedComputeProviders: readonly string[];
+}
+
+export interface ComputeLimits {
+  readonly maxInFlight: number | null;
+  /** Above 0. A second's worth may come at once, and at least one. */
+  readonly startsPerSecond: number | null;
+}
+
 export interface Breaker {
   /** `engine:<name>` or `compute:<name>`. */
   readonly key: string;
@@ -188,6 +217,46 @@ export interface Breaker {
   readonly openedAt: Date | null;
   readonly nextProbeAt: Date | null;
   readonly lastError: string | null;
+}
+
+/** Who owns a resource, as far as the database knows. */
+export interface ResourceOwner {
+  readonly tenantId: string;
+  /** Null: no such tenant, or no more. */
+  readonly tenant:
+    | (Pick<Tenant, "name" | "status" | "generation" | "observedGeneration" | "intent"> & {
+        readonly scopes: readonly string[];
+      })
+    | null;
+  /** What a deleted tenant left, and how long ago; null for none. */
+  readonly tombstone: { readonly name: string; readonly generation: number; readonly ageMs: number } | null;
+}
+
+/** Compute of this instance that belongs to no tenant. */
+export interface Orphan {
+  readonly computeProvider: string;
+  readonly scope: string;
+  readonly tenantId: string;
+  readonly generation: number | null;
+  readonly resourceIds: Readonly<Record<string, string>>;
+}
+
+export interface RecordedOrphan extends Orphan {
+  readonly firstSeenAt: Date;
+  readonly lastSeenAt: Date;
+  /** By the database's clock. */
+  readonly ageMs: number;
+}
+
+/** The chore that compares what providers run with what tenants there are. */
+export const SWEEP_CHORE = "sweep";
+
+/** A chore that one server at a time does for the fleet. */
+export interface Chore {
+  readonly requestedAt: Date | null;
+  readonly finishedAt: Date | null;
+  /** What the last run found; null before the first. */
+  readonly report: JsonObject | null;
 }
 
 export interface Tombstone {
@@ -226,6 +295,12 @@ export interface TenantStore {
     readonly message: string;
   }): Promise<boolean>;
   listOperationEvents(params: { readonly operationId: string }): Promise<readonly OperationEvent[]>;
+  /** Makes a chore due now. `options` hold for its next run. Answers when it was requested. */
+  requestChore(params: { readonly name: string; readonly options: JsonObject }): Promise<Date>;
+  /** Null when it never was due. */
+  getChore(params: { readonly name: string }): Promise<Chore | null>;
+  /** Oldest first. */
+  listOrphans(params: { readonly limit: number }): Promise<readonly RecordedOrphan[]>;
   listBreakers(): Promise<readonly Breaker[]>;
   /** Resolves when the database answers. */
   ping(): Promise<void>;
@@ -238,7 +313,47 @@ export interface WorkStore {
     readonly leaseOwner: string;
     readonly leaseDurationMs: number;
     readonly limits: ClaimLimits;
+    readonly starts: StartLimits;
   }): Promise<readonly Claim[]>;
+  /**
+   * Leases settled tenants whose compute is to be looked at again, those that waited longest first. All servers together
+   * get at most `limit` in `everyMs`, however large the fleet is.
+   */
+  claimResync(params: {
+    readonly leaseOwner: string;
+    readonly leaseDurationMs: number;
+    readonly limit: number;
+    readonly everyMs: number;
+  }): Promise<readonly Claim[]>;
+  /** Makes the next look at these settled tenants due now. At most 1,000. */
+  requestResync(params: { readonly tenantIds: readonly string[] }): Promise<void>;
+  /** In the order asked; at most 1,000. */
+  describeOwners(params: { readonly tenantIds: readonly string[] }): Promise<readonly ResourceOwner[]>;
+  /** Scopes in which compute of this provider was, at most `limit`. */
+  listScopes(params: {
+    readonly computeProvider: string;
+    readonly limit: number;
+  }): Promise<readonly string[]>;
+  /** Keeps since when each was seen, and forgets those of these scopes that are not among them. */
+  recordOrphans(params: {
+    readonly computeProvider: string;
+    /** Everything in these was listed. */
+    readonly scopes: readonly string[];
+    readonly orphans: readonly Orphan[];
+  }): Promise<readonly RecordedOrphan[]>;
+  /**
+   * Puts compute without a tenant under a tenant of its own that is being deleted: it goes the way of every delete, with
+   * proof and history. Nothing happens where the tenant exists. Returns how many were adopted.
+   */
+  adoptOrphans(params: {
+    readonly tenants: readonly NewTenant[];
+    readonly reason: string;
+    readonly lane: Lane;
+  }): Promise<number>;
+  /** The chore's options for exactly one caller in `everyMs`, or when it was requested; null for the others. */
+  takeChore(params: { readonly name: string; readonly everyMs: number }): Promise<JsonObject | null>;
+  /** Keeps what the run found. */
+  finishChore(params: { readonly name: string; readonly report: JsonObject }): Promise<void>;
   /** One result per commit, in order. */
   commit(commits: readonly Commit[]): Promise<readonly CommitOutcome[]>;
   /** Makes tenants due now. A hint: never lost while a lease is held, never needed. */

@@ -117,8 +117,8 @@ async function removeCompute(
     dependencies,
     "destroy",
     "still_present",
-    async (compute, name, signal) => {
-      const ref = await refToRemove(request, compute);
+    async (compute, name, signal, here) => {
+      const ref = refToRemove(request, here);
       const observation = await compute.destroy(ref, { idempotencyKey: steps.idempotencyKey(name), signal });
       return absenceOf(observation, request.generation);
     },
@@ -127,7 +127,7 @@ async function removeCompute(
   await steps.sleep(dependencies.absenceSettleMs);
   const confirmed = await steps.run("confirm-absent", async (signal): Promise<Outcome> => {
     const compute = await dependencies.resolveCompute(request, signal);
-    const ref = await refToRemove(request, compute);
+    const ref = refToRemove(request, removed.scope ?? "");
     const [observation] = await compute.observe([ref], signal);
     if (observation === undefined) throw unseen(ref);
     return absenceOf(observation, request.generation);
@@ -167,7 +167,12 @@ function absenceOf(observation: Observation, generation: number): Outcome {
   }
 }
 
-type Attempt = (compute: ComputeProvider, name: string, signal: AbortSignal) => Promise<Outcome>;
+type Attempt = (
+  compute: ComputeProvider,
+  name: string,
+  signal: AbortSignal,
+  here: string,
+) => Promise<Outcome>;
 
 async function repeatUntilDone(
   request: ProvisionRequest,
@@ -187,10 +192,10 @@ async function repeatUntilDone(
     const known: readonly string[] = scope === null ? request.scopes : [...request.scopes, scope];
     const outcome = await steps.run(name, async (signal): Promise<StepOutcome> => {
       const compute = await dependencies.resolveCompute(request, signal);
-      const here = await compute.scopeOf(request.desired_config);
+      const here = await scopeOf(request, compute);
       if (stepName === "apply") refuseSecondScope(here, known);
       try {
-        return { ...(await attempt(compute, name, signal)), scope: here };
+        return { ...(await attempt(compute, name, signal, here)), scope: here };
       } catch (error) {
         if (error instanceof ComputeError && !error.retryable) {
           return { kind: "rejected", code: error.code, message: clipped(error.message), scope: here };
@@ -289,16 +294,18 @@ function refOf(request: ProvisionRequest): ComputeRef {
 }
 
 /**
- * A job that was stopped before it reported anything may have created compute all the same. Where, its config says: what
- * places a tenant cannot change.
+ * Where the job acts. What is removed is where it was reported to be; its config may be unknown. A job that was stopped
+ * before it reported anything may have created compute all the same: where, its config says, for what places a tenant
+ * cannot change.
  */
-async function refToRemove(
-  request: ProvisionRequest,
-  compute: ComputeProvider,
-): Promise<ComputeRef & { readonly generation: number }> {
+async function scopeOf(request: ProvisionRequest, compute: ComputeProvider): Promise<string> {
+  const [known] = request.operation === "delete" ? request.scopes : [];
+  return known ?? (await compute.scopeOf(request.desired_config));
+}
+
+function refToRemove(request: ProvisionRequest, here: string): ComputeRef & { readonly generation: number } {
   const ref = refOf(request);
-  const scopes = ref.scopes.length > 0 ? ref.scopes : [await compute.scopeOf(request.desired_config)];
-  return { ...ref, scopes, generation: request.generation };
+  return { ...ref, scopes: ref.scopes.length > 0 ? ref.scopes : [here], generation: request.generation };
 }
 
 function unseen(ref: ComputeRef): ComputeError {

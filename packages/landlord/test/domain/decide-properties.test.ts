@@ -3,7 +3,14 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { decide, type Facts, type JobReport } from "../../src/domain/decide.ts";
 import { isAllowedTransition, isSettled, statusAfterWrite } from "../../src/domain/status.ts";
-import { SUB_STATES, TENANT_STATUSES, type Operation, type Tenant } from "../../src/domain/tenant.ts";
+import type { Observation } from "../../src/domain/observation.ts";
+import {
+  HEALTHS,
+  SUB_STATES,
+  TENANT_STATUSES,
+  type Operation,
+  type Tenant,
+} from "../../src/domain/tenant.ts";
 import {
   at,
   executionWith,
@@ -80,11 +87,24 @@ const operations: fc.Arbitrary<Operation> = fc
   })
   .map((change) => operationWith(change as Partial<Operation>));
 
+const observations: fc.Arbitrary<Observation> = fc.record({
+  presence: fc.constantFrom("present", "absent", "unknown" as const),
+  generation: fc.option(generation),
+  configHash: fc.option(fc.constantFrom("hash-1", "hash-2")),
+  health: fc.constantFrom(...HEALTHS),
+  message: fc.option(fc.constant("why")),
+  config: fc.constant({}),
+  resourceIds: fc.constant({}),
+  endpoints: fc.constant([]),
+  scope: fc.constantFrom("here", "there"),
+});
+
 const facts: fc.Arbitrary<Facts> = fc
   .record({
     tenant: tenants,
     operation: fc.option(operations),
     execution: fc.option(executions),
+    observation: fc.option(observations),
     now: fc.constant(NOW),
     jitter: fc.double({ min: 0, max: 0.999, noNaN: true }),
   })

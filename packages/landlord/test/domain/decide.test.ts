@@ -12,7 +12,15 @@ import {
 
 function decideWith(facts: Partial<Facts>, settings = SETTINGS): Decision {
   return decide(
-    { tenant: tenantWith(), operation: null, execution: null, now: NOW, jitter: 0, ...facts },
+    {
+      tenant: tenantWith(),
+      operation: null,
+      execution: null,
+      observation: null,
+      now: NOW,
+      jitter: 0,
+      ...facts,
+    },
     settings,
   );
 }

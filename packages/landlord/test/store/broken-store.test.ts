@@ -56,7 +56,7 @@ const FLAWS: readonly (readonly [string, (store: Store) => Store, string])[] = [
         store.commit(
           commits.map((commit) => ({
             ...commit,
-            release: commit.release === null ? null : { dueInMs: 0 },
+            release: commit.release === null ? null : { ...commit.release, dueInMs: 0 },
           })),
         ),
     }),

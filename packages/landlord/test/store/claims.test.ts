@@ -34,7 +34,7 @@ it("a claim has the tenant, its unfinished operation and the payload as recorded
   expect(first.stored).toEqual({ tenant, revision: 1 });
 
   const opening = newOperation(first);
-  const commit = commitOf(first, { newOperation: opening, release: { dueInMs: 0 } });
+  const commit = commitOf(first, { newOperation: opening, release: { dueInMs: 0, resyncInMs: null } });
   expect(await under.store.commit([commit])).toEqual(["committed"]);
   const second = await claimOne(under.store);
   expect(second.leaseToken).toBe(2);
@@ -94,7 +94,9 @@ it("a leased tenant is not claimed; an expired lease is, with a higher token, an
   await under.database.query(`UPDATE tenant_work SET lease_until = now() - interval '1 ms'`);
   const next = await claimOne(under.store, "b");
   expect(next.leaseToken).toBe(late.leaseToken + 1);
-  expect(await under.store.commit([commitOf(late, { release: { dueInMs: null } })])).toEqual(["lost"]);
+  expect(
+    await under.store.commit([commitOf(late, { release: { dueInMs: null, resyncInMs: null } })]),
+  ).toEqual(["lost"]);
   const [row] = await under.database.query(`SELECT lease_owner FROM tenant_work WHERE tenant_id = $1`, [id]);
   expect(row?.["lease_owner"]).toBe("b");
 });
@@ -102,11 +104,11 @@ it("a leased tenant is not claimed; an expired lease is, with a higher token, an
 it("what is not due is not claimed; a write makes it due", async () => {
   const { id } = await created(under.store);
   const first = await claimOne(under.store);
-  await under.store.commit([commitOf(first, { release: { dueInMs: 60_000 } })]);
+  await under.store.commit([commitOf(first, { release: { dueInMs: 60_000, resyncInMs: null } })]);
   expect(await claim(under.store)).toEqual([]);
   expect((await clientWrite(under.store, await stored(under.store, id))).kind).toBe("written");
   const second = await claimOne(under.store);
-  await under.store.commit([commitOf(second, { release: { dueInMs: null } })]);
+  await under.store.commit([commitOf(second, { release: { dueInMs: null, resyncInMs: null } })]);
   expect(await dueIn(under.database, id)).toBeNull();
   await under.store.wake({ tenantIds: [id, "11111111-1111-4111-8111-111111111111"] });
   expect((await claimOne(under.store)).tenantId).toBe(id);

@@ -31,7 +31,7 @@ function everything(from: Awaited<ReturnType<typeof claimOne>>) {
     tenant: { ...from.stored.tenant, status: "provisioning", statusMessage: "x" },
     newOperation: newOperation(from),
     transition: transitionTo(from, "provisioning"),
-    release: { dueInMs: 5_000 },
+    release: { dueInMs: 5_000, resyncInMs: null },
   });
 }
 
@@ -75,7 +75,7 @@ describe("lost: nothing is written in any table", () => {
         commit = { ...commit, leaseToken: taken.leaseToken + 1 };
         break;
       case "a lease that was given back":
-        await under.store.commit([commitOf(taken, { release: { dueInMs: 60_000 } })]);
+        await under.store.commit([commitOf(taken, { release: { dueInMs: 60_000, resyncInMs: null } })]);
         break;
       default:
         await under.database.query(`DELETE FROM tenant_work`);
@@ -100,7 +100,7 @@ describe("outdated: a client wrote since the claim", () => {
       const commit =
         what === "a commit"
           ? { ...everything(taken), release: null }
-          : commitOf(taken, { remove: { tombstoneTtlMs: 1 }, release: { dueInMs: null } });
+          : commitOf(taken, { remove: { tombstoneTtlMs: 1 }, release: { dueInMs: null, resyncInMs: null } });
       expect(await under.store.commit([commit])).toEqual(["outdated"]);
       const { tenant_work: _before, ...rest } = before;
       expect(await contents(under.database)).toMatchObject(rest);
@@ -123,7 +123,9 @@ describe("outdated: a client wrote since the claim", () => {
         [id],
       );
       await writer.query(`UPDATE tenants SET revision = revision + 1, generation = 2 WHERE id = $1`, [id]);
-      const committing = under.store.commit([{ ...everything(taken), release: { dueInMs: null } }]);
+      const committing = under.store.commit([
+        { ...everything(taken), release: { dueInMs: null, resyncInMs: null } },
+      ]);
       await eventually(
         async () => (await under.database.query(`SELECT 1 FROM pg_locks WHERE NOT granted`)).length > 0,
         { what: "the commit waits for the client" },
@@ -144,7 +146,9 @@ describe("a wake-up during a lease is not lost", () => {
     const taken = await claimOne(under.store);
     await under.store.wake({ tenantIds: [id] });
     expect(await claim(under.store, "b")).toEqual([]);
-    expect(await under.store.commit([commitOf(taken, { release: { dueInMs } })])).toEqual(["committed"]);
+    expect(await under.store.commit([commitOf(taken, { release: { dueInMs, resyncInMs: null } })])).toEqual([
+      "committed",
+    ]);
     expect((await claimOne(under.store, "b")).tenantId).toBe(id);
   });
 
@@ -156,7 +160,9 @@ describe("a wake-up during a lease is not lost", () => {
     try {
       await waker.query(`BEGIN`);
       await waker.query(`UPDATE tenant_work SET wake_seq = wake_seq + 1 WHERE tenant_id = $1`, [id]);
-      const releasing = under.store.commit([commitOf(taken, { release: { dueInMs: null } })]);
+      const releasing = under.store.commit([
+        commitOf(taken, { release: { dueInMs: null, resyncInMs: null } }),
+      ]);
       await eventually(
         async () => (await under.database.query(`SELECT 1 FROM pg_locks WHERE NOT granted`)).length > 0,
         { what: "the release waits for the waker" },
@@ -270,9 +276,9 @@ it("keeps what a worker reported even if PostgreSQL has no text for it", async (
     observed,
     lastError: { code: "c", message },
   };
-  expect(await under.store.commit([commitOf(taken, { tenant, release: { dueInMs: null } })])).toEqual([
-    "committed",
-  ]);
+  expect(
+    await under.store.commit([commitOf(taken, { tenant, release: { dueInMs: null, resyncInMs: null } })]),
+  ).toEqual(["committed"]);
   const kept = "bad\ufffdoutput \ufffd here \\u0000 😀";
   expect((await stored(under.store, id)).tenant).toMatchObject({
     statusMessage: kept,
@@ -302,7 +308,7 @@ it("a removal leaves a tombstone and the history, and frees the name", async () 
       error: null,
       outcome: "succeeded",
     },
-    release: { dueInMs: null },
+    release: { dueInMs: null, resyncInMs: null },
   });
   expect(await under.store.commit([removal])).toEqual(["committed"]);
   expect(await under.store.getTenant({ idOrName: id })).toBeNull();
@@ -335,7 +341,7 @@ it("a late holder is fenced off also when its commit shares a batch with that of
     commitOf(late, {
       tenant: { ...late.stored.tenant, statusMessage: "from the late holder" },
       transition: transitionTo(late, "provisioning"),
-      release: { dueInMs: null },
+      release: { dueInMs: null, resyncInMs: null },
     }),
     commitOf(present),
   ]);

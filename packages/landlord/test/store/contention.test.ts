@@ -49,7 +49,7 @@ it("writers, claimers, wakers and the sequencer for two seconds", { timeout: 30_
         commitOf(each, {
           tenant: { ...each.stored.tenant, statusMessage: `by ${index}` },
           transition: transitionTo(each, each.stored.tenant.status),
-          release: { dueInMs: 0 },
+          release: { dueInMs: 0, resyncInMs: null },
         }),
       );
       for (const outcome of await storeOf(index).commit(commits)) {

@@ -44,21 +44,37 @@ export interface Census {
 
 /** Every set of processes that was started for a tenant of one of these ids. */
 export function takeCensus(tenantIds: ReadonlySet<string>): Census {
+  return { leaders: leadersOf(({ tenantId }) => tenantIds.has(tenantId)) };
+}
+
+function leadersOf(isCounted: (living: LivingTenant) => boolean): ReadonlyMap<string, readonly number[]> {
   const leaders = new Map<string, number[]>();
-  for (const { pid, tenantId } of livingTenants()) {
-    if (tenantIds.has(tenantId)) leaders.set(tenantId, [...(leaders.get(tenantId) ?? []), pid]);
+  for (const living of livingTenants().filter(isCounted)) {
+    leaders.set(living.tenantId, [...(leaders.get(living.tenantId) ?? []), living.pid]);
   }
-  return { leaders };
+  return leaders;
 }
 
 /** Looks again and again while a test runs, and remembers every tenant that had two sets of processes at once. */
 export function watchForDoubles(tenantIds: ReadonlySet<string>): { stop(): readonly string[] } {
+  return watchDoubles(({ tenantId }) => tenantIds.has(tenantId), 25);
+}
+
+/** The same for every tenant of an installation. One look costs some milliseconds, so a long watch looks less often. */
+export function watchInstanceForDoubles(instanceId: string, everyMs: number): { stop(): readonly string[] } {
+  return watchDoubles((each) => each.instanceId === instanceId, everyMs);
+}
+
+function watchDoubles(
+  isWatched: (living: LivingTenant) => boolean,
+  everyMs: number,
+): { stop(): readonly string[] } {
   const doubles = new Set<string>();
   const timer = setInterval(() => {
-    for (const [tenantId, pids] of takeCensus(tenantIds).leaders) {
+    for (const [tenantId, pids] of leadersOf(isWatched)) {
       if (pids.length > 1) doubles.add(`${tenantId}: ${pids.join(", ")}`);
     }
-  }, 25);
+  }, everyMs);
   return {
     stop() {
       clearInterval(timer);

@@ -18,6 +18,9 @@ export interface LandlordProcess {
   kill(): Promise<void>;
   /** SIGTERM, and waits for the end. */
   stop(): Promise<number | null>;
+  /** Resolves with the exit code, null after a signal. */
+  readonly exited: Promise<number | null>;
+  readonly child: ChildProcess;
 }
 
 /** Starts a command and waits until it reports that it is ready. Its environment is only what is given here, settings as LANDLORD_ variables. */
@@ -25,8 +28,10 @@ export async function startLandlord(
   command: "serve" | "worker" | "migrate",
   settings: Readonly<Record<string, unknown>>,
   environment: Readonly<Record<string, string>> = {},
+  onOutput: (chunk: Buffer) => void = () => undefined,
 ): Promise<LandlordProcess> {
   const started = spawnLandlord(command, settings, environment);
+  for (const stream of [started.child.stdout, started.child.stderr]) stream?.on("data", onOutput);
   const url = await started.ready;
   const { child } = started;
   const ended = started.exited;
@@ -43,6 +48,8 @@ export async function startLandlord(
       child.kill("SIGTERM");
       return ended;
     },
+    exited: ended,
+    child,
   };
 }
 

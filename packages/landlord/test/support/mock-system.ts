@@ -41,6 +41,11 @@ const RECONCILER_SETTINGS: ReconcilerSettings = {
   visibilityGraceMs: 100,
   operationDeadlineMs: 60_000,
   onDeadline: "keep_retrying",
+  resyncIntervalMs: 300_000,
+  resyncRate: 0,
+  maxInFlight: 1_000,
+  repairsInFlight: 10,
+  computeLimits: {},
 };
 
 export interface MockSystem {

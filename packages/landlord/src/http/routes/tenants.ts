@@ -16,6 +16,7 @@ import {
   tenantSchema,
   updateTenantSchema,
 } from "../../contract/tenant.ts";
+import type { Lane } from "../../domain/tenant.ts";
 import type { Actor } from "../../store/store.ts";
 import type { HttpDependencies } from "../dependencies.ts";
 import { problems } from "../responses.ts";
@@ -31,7 +32,15 @@ import {
 } from "../tenant-writes.ts";
 import type { App } from "../app.ts";
 
+const prioritySchema = z.enum(["interactive", "bulk"]);
+/** On every write. */
+const priority = {
+  "landlord-priority": prioritySchema
+    .optional()
+    .meta({ description: "`bulk` work waits while there is interactive work; without it: `interactive`." }),
+};
 const idempotencyHeaders = z.object({
+  ...priority,
   "idempotency-key": z
     .string()
     .min(1)
@@ -42,6 +51,7 @@ const idempotencyHeaders = z.object({
 /** RFC 9110, section 13.1.1. */
 const IF_MATCH_PATTERN = /^\s*(?:\*|(?:W\/)?"[\x21\x23-\x7e]*"(?:\s*,\s*(?:W\/)?"[\x21\x23-\x7e]*")*)\s*$/;
 const matchHeaders = z.object({
+  ...priority,
   "if-match": z
     .string()
     .max(1_024)
@@ -68,7 +78,8 @@ export function registerTenantRoutes(app: App, dependencies: HttpDependencies): 
     },
     async (request, reply) => {
       const key = request.headers["idempotency-key"];
-      const { tenant, replayed } = await createTenant(request.body, key, actorOf(request), dependencies);
+      const context = { idempotencyKey: key, actor: actorOf(request), lane: laneOf(request) };
+      const { tenant, replayed } = await createTenant(request.body, context, dependencies);
       if (replayed) void reply.header("idempotent-replayed", "true");
       void reply.header("location", `/v1/tenants/${tenant.id}`).header("etag", etagOf(tenant));
       return reply.status(201).send(renderTenant(tenant));
@@ -284,12 +295,25 @@ function actorOf(request: FastifyRequest): Actor {
 }
 
 function contextOf(
-  request: { readonly headers: { readonly "if-match"?: string | undefined } } & FastifyRequest,
+  request: {
+    readonly headers: {
+      readonly "if-match"?: string | undefined;
+      readonly "landlord-priority"?: z.infer<typeof prioritySchema> | undefined;
+    };
+  } & FastifyRequest,
 ): {
   readonly actor: Actor;
   readonly ifMatch: string | undefined;
+  readonly lane: Lane;
 } {
-  return { actor: actorOf(request), ifMatch: request.headers["if-match"] };
+  return { actor: actorOf(request), ifMatch: request.headers["if-match"], lane: laneOf(request) };
+}
+
+/** Bulk work waits behind what somebody waits for. */
+function laneOf(request: {
+  readonly headers: { readonly "landlord-priority"?: z.infer<typeof prioritySchema> | undefined };
+}): Lane {
+  return request.headers["landlord-priority"] === "bulk" ? "background" : "interactive";
 }
 
 /** As much of a reply as the sender needs; every write route's own reply type has it. */

@@ -18,6 +18,7 @@ import {
   type BreakersTable,
   type Database,
 } from "./database.ts";
+import { getChore, listOrphans, requestChore } from "./chores.ts";
 import {
   fromTenant,
   toOperationRecord,
@@ -112,6 +113,9 @@ export function createTenantStore(db: Kysely<Database>): TenantStore {
           .limit(OPERATION_EVENTS_LIMIT)
           .execute(),
       ),
+    requestChore: (params) => guarded(() => requestChore(db, params)),
+    getChore: ({ name }) => guarded(() => getChore(db, name)),
+    listOrphans: ({ limit }) => guarded(() => listOrphans(db, limit)),
     listBreakers: () => guarded(() => listBreakers(db)),
     ping: () => guarded(async () => void (await sql`SELECT 1`.execute(db))),
   };
@@ -168,8 +172,8 @@ async function createTenant(db: Kysely<Database>, params: CreateTenant): Promise
           INSERT INTO transitions (tenant_id, tenant_name, from_status, to_status, reason, message, generation, actor, request_id)
           SELECT id, name, NULL, status, 'created', '', generation, ${actor.name}, ${actor.requestId} FROM created
         ), work AS (
-          INSERT INTO tenant_work (tenant_id, owner, lane, next_reconcile_at)
-          SELECT id, coalesce(labels ->> 'owner', ''), ${LANES[params.lane]}::smallint, now() FROM created
+          INSERT INTO tenant_work (tenant_id, owner, compute_provider, lane, next_reconcile_at)
+          SELECT id, coalesce(labels ->> 'owner', ''), compute_provider, ${LANES[params.lane]}::smallint, now() FROM created
         )${keyed}
         SELECT created.*, ${idempotency === null ? sql`true` : sql`EXISTS (SELECT 1 FROM keyed)`} AS keyed
         FROM created`.execute(trx);

@@ -1,17 +1,12 @@
 /** The reconciler's side of the store: leases, fenced commits, breakers, the sequencer. */
 import { sql, type Kysely } from "kysely";
 import { LANES } from "../../domain/tenant.ts";
-import type { Claim, ClaimLimits, Commit, CommitOutcome, WorkStore } from "../store.ts";
+import type { Commit, CommitOutcome, WorkStore } from "../store.ts";
+import { adoptOrphans, describeOwners, finishChore, listScopes, recordOrphans, takeChore } from "./chores.ts";
+import { claimDue, claimResync, requestResync } from "./claims.ts";
 import { guarded, isUnavailable, type Database } from "./database.ts";
 import { listBreakers } from "./tenant-store.ts";
-import {
-  fromTenant,
-  toDate,
-  toOperation,
-  toStoredTenant,
-  type OperationRow,
-  type TenantRow,
-} from "./rows.ts";
+import { fromTenant } from "./rows.ts";
 
 /** The channel on which other servers hear that transitions were committed. */
 export const EVENTS_CHANNEL = "landlord_events";
@@ -44,6 +39,14 @@ export function createWorkStore(db: Kysely<Database>, instanceId: string): WorkS
   return {
     instanceId,
     claimDue: (params) => guarded(() => claimDue(db, params)),
+    claimResync: (params) => guarded(() => claimResync(db, params)),
+    requestResync: ({ tenantIds }) => guarded(() => requestResync(db, tenantIds)),
+    describeOwners: ({ tenantIds }) => guarded(() => describeOwners(db, tenantIds)),
+    listScopes: (params) => guarded(() => listScopes(db, params)),
+    recordOrphans: (params) => guarded(() => recordOrphans(db, params)),
+    adoptOrphans: (params) => guarded(() => adoptOrphans(db, params)),
+    takeChore: (params) => guarded(() => takeChore(db, params)),
+    finishChore: (params) => guarded(() => finishChore(db, params)),
     commit: (commits) => guarded(() => commitAll(db, commits)),
     wake: ({ tenantIds }) => guarded(() => wake(db, tenantIds)),
     openBreaker: ({ key, error, probeInMs }) =>
@@ -95,56 +98,6 @@ export function createWorkStore(db: Kysely<Database>, instanceId: string): WorkS
   };
 }
 
-interface ClaimRow {
-  tenant_id: string;
-  lease_token: number;
-  wake_seq: number;
-  now: Date;
-  tenant: TenantRow;
-  operation: OperationRow | null;
-}
-
-/**
- * Takes due tenants, lane by lane, and reads their facts in the same statement. The facts may be older than the
- * lock (they come from the statement's snapshot); the commit's check of `revision` finds that out.
- */
-async function claimDue(
-  db: Kysely<Database>,
-  params: { readonly leaseOwner: string; readonly leaseDurationMs: number; readonly limits: ClaimLimits },
-): Promise<readonly Claim[]> {
-  const lane = (name: keyof ClaimLimits) => sql`
-    SELECT tenant_id FROM tenant_work
-    WHERE lane = ${LANES[name]} AND next_reconcile_at <= now() AND (lease_until IS NULL OR lease_until <= now())
-    ORDER BY next_reconcile_at LIMIT ${params.limits[name]} FOR UPDATE SKIP LOCKED`;
-  const result = await sql<ClaimRow>`
-    WITH interactive AS MATERIALIZED (${lane("interactive")}),
-    repair AS MATERIALIZED (${lane("repair")}),
-    background AS MATERIALIZED (${lane("background")}),
-    claimed AS (
-      UPDATE tenant_work w SET
-        lease_owner = ${params.leaseOwner},
-        lease_until = now() + ${params.leaseDurationMs} * interval '1 millisecond',
-        lease_token = w.lease_token + 1
-      FROM (SELECT * FROM interactive UNION ALL SELECT * FROM repair UNION ALL SELECT * FROM background) due
-      WHERE w.tenant_id = due.tenant_id
-      RETURNING w.tenant_id, w.lease_token, w.wake_seq
-    )
-    SELECT claimed.tenant_id, claimed.lease_token, claimed.wake_seq, now() AS now,
-           to_jsonb(t) AS tenant, to_jsonb(o) AS operation
-    FROM claimed
-    JOIN tenants t ON t.id = claimed.tenant_id
-    LEFT JOIN operations o ON o.tenant_id = claimed.tenant_id AND o.finished_at IS NULL`.execute(db);
-  return result.rows.map((row) => ({
-    tenantId: row.tenant_id,
-    leaseToken: row.lease_token,
-    wakeSeq: row.wake_seq,
-    stored: toStoredTenant(row.tenant),
-    operation: row.operation === null ? null : toOperation(row.operation),
-    request: row.operation === null ? null : row.operation.request,
-    now: toDate(row.now),
-  }));
-}
-
 /** A batch in one statement; if the database refuses it, one by one, so that a bad row stands alone. */
 async function commitAll(
   db: Kysely<Database>,
@@ -193,7 +146,8 @@ function commitRecord(commit: Commit): Record<string, unknown> {
     wake_seq: commit.wakeSeq,
     revision: commit.revision,
     tenant: tenant === null ? null : fromTenant(tenant),
-    generation_raised: tenant !== null && transition !== null && transition.reason === "generation_recovered",
+    generation_raised: commit.generationRaised,
+    restart_lane: commit.restart === null ? null : LANES[commit.restart.lane],
     tombstone_ttl_ms: commit.remove?.tombstoneTtlMs ?? null,
     new_operation:
       newOperation === null
@@ -236,6 +190,7 @@ function commitRecord(commit: Commit): Record<string, unknown> {
           },
     release: release !== null,
     due_in_ms: release?.dueInMs ?? null,
+    resync_in_ms: release?.resyncInMs ?? null,
   };
 }
 
@@ -257,8 +212,8 @@ async function commitBatch(
     WITH input AS MATERIALIZED (
       SELECT * FROM jsonb_to_recordset(${input}::jsonb) AS i(
         tenant_id uuid, lease_token bigint, wake_seq bigint, revision bigint, tenant jsonb, generation_raised boolean,
-        tombstone_ttl_ms float8, new_operation jsonb, operation_update jsonb, transition jsonb,
-        release boolean, due_in_ms float8)
+        restart_lane smallint, tombstone_ttl_ms float8, new_operation jsonb, operation_update jsonb, transition jsonb,
+        release boolean, due_in_ms float8, resync_in_ms float8)
     ), held AS MATERIALIZED (
       SELECT w.tenant_id, w.lease_token
       FROM tenant_work w JOIN input i ON i.tenant_id = w.tenant_id AND i.lease_token = w.lease_token
@@ -272,7 +227,8 @@ async function commitBatch(
       WHERE t.revision = i.revision
       ORDER BY t.id FOR UPDATE OF t
     ), written AS (
-      UPDATE tenants t SET ${assignments}, revision = t.revision + 1, updated_at = now()
+      UPDATE tenants t SET ${assignments}, revision = t.revision + 1, updated_at = now(),
+        generation_at = CASE WHEN i.restart_lane IS NULL THEN t.generation_at ELSE now() END
       FROM current c JOIN admitted i ON i.tenant_id = c.id,
            LATERAL jsonb_populate_record(NULL::tenants, i.tenant) r
       WHERE t.id = c.id AND i.tenant IS NOT NULL AND i.tombstone_ttl_ms IS NULL
@@ -280,7 +236,7 @@ async function commitBatch(
       INSERT INTO generations (tenant_id, generation, intent, compute_provider, desired_config, config_hash, actor)
       SELECT c.id, r.generation, r.intent, r.compute_provider, r.desired_config, r.config_hash, 'reconciler'
       FROM current c JOIN admitted i ON i.tenant_id = c.id, LATERAL jsonb_populate_record(NULL::tenants, i.tenant) r
-      WHERE i.generation_raised
+      WHERE i.generation_raised AND i.tenant IS NOT NULL
       ON CONFLICT (tenant_id, generation) DO NOTHING
     ), buried AS (
       INSERT INTO tombstones (tenant_id, name, generation, compute_provider, scopes, expires_at)
@@ -327,17 +283,31 @@ async function commitBatch(
       FROM current c JOIN admitted i ON i.tenant_id = c.id,
            LATERAL jsonb_populate_record(NULL::transitions, i.transition) m
       WHERE i.transition IS NOT NULL
-    ), released AS (
-      UPDATE tenant_work w SET
-        lease_owner = NULL,
-        lease_until = NULL,
-        next_reconcile_at = CASE
-          WHEN c.id IS NULL OR w.wake_seq <> i.wake_seq THEN now()
-          WHEN i.due_in_ms IS NULL THEN NULL
-          ELSE now() + i.due_in_ms * interval '1 millisecond' END
+    ), worked AS (
+      SELECT i.*, c.id IS NOT NULL AS is_current, i.release OR c.id IS NULL AS gives_back
       FROM held JOIN admitted i ON i.tenant_id = held.tenant_id LEFT JOIN current c ON c.id = held.tenant_id
-      WHERE w.tenant_id = held.tenant_id AND (i.release OR c.id IS NULL) AND
-            (i.tombstone_ttl_ms IS NULL OR c.id IS NULL)
+    ), queued AS (
+      UPDATE tenant_work w SET
+        lease_owner = CASE WHEN i.gives_back THEN NULL ELSE w.lease_owner END,
+        lease_until = CASE WHEN i.gives_back THEN NULL ELSE w.lease_until END,
+        next_reconcile_at = CASE
+          WHEN NOT i.gives_back THEN w.next_reconcile_at
+          WHEN NOT i.is_current OR w.wake_seq <> i.wake_seq THEN now()
+          WHEN i.due_in_ms IS NULL THEN NULL
+          ELSE now() + i.due_in_ms * interval '1 millisecond' END,
+        resync_at = CASE
+          WHEN NOT i.is_current OR NOT i.release THEN w.resync_at
+          ELSE now() + i.resync_in_ms * interval '1 millisecond' END,
+        in_flight = CASE
+          WHEN NOT i.is_current THEN w.in_flight
+          WHEN i.new_operation IS NOT NULL THEN true
+          WHEN i.operation_update ->> 'outcome' IS NOT NULL THEN false
+          ELSE w.in_flight END,
+        lane = CASE WHEN i.is_current THEN coalesce(i.restart_lane, w.lane) ELSE w.lane END
+      FROM worked i
+      WHERE w.tenant_id = i.tenant_id AND (i.tombstone_ttl_ms IS NULL OR NOT i.is_current) AND (
+        i.gives_back OR i.restart_lane IS NOT NULL OR i.new_operation IS NOT NULL
+        OR i.operation_update ->> 'outcome' IS NOT NULL)
     )
     SELECT held.tenant_id, held.lease_token, c.id IS NOT NULL AS is_current
     FROM held LEFT JOIN current c ON c.id = held.tenant_id`.execute(db);
@@ -394,14 +364,35 @@ async function collectGarbage(db: Kysely<Database>, historyRetentionMs: number):
   const statements = [
     bounded("idempotency_keys", "key", sql`expires_at <= now()`),
     bounded("tombstones", "tenant_id", sql`expires_at <= now()`),
+    bounded("orphans", "tenant_id", sql`last_seen_at < ${old}`),
     bounded("operations", "id", sql`finished_at < ${old}`),
     // The newest position stays: the sequencer counts on from it.
     bounded("transitions", "id", sql`at < ${old} AND position < (SELECT max(position) FROM transitions)`),
   ];
   let deleted = 0;
+  await fillIn(db);
   for (const statement of statements) {
     const result = await statement.execute(db);
     deleted += Number(result.numAffectedRows ?? 0);
   }
   return deleted;
+}
+
+/**
+ * While servers of the release before still run, their writes leave out what fair starts count by. Nothing but fairness
+ * hangs on it, so it is put right here, and not in every claim.
+ */
+async function fillIn(db: Kysely<Database>): Promise<void> {
+  await sql`
+    UPDATE tenant_work w SET compute_provider = t.compute_provider FROM tenants t
+    WHERE t.id = w.tenant_id AND w.compute_provider = '' AND w.tenant_id IN
+      (SELECT tenant_id FROM tenant_work WHERE compute_provider = '' LIMIT ${GARBAGE_BATCH})`.execute(db);
+  await sql`
+    UPDATE tenant_work w SET in_flight = true
+    WHERE NOT w.in_flight AND w.lease_owner IS NULL AND w.tenant_id IN
+      (SELECT tenant_id FROM operations WHERE finished_at IS NULL)`.execute(db);
+  await sql`
+    UPDATE tenant_work w SET in_flight = false
+    WHERE w.in_flight AND w.lease_owner IS NULL AND NOT EXISTS
+      (SELECT 1 FROM operations o WHERE o.tenant_id = w.tenant_id AND o.finished_at IS NULL)`.execute(db);
 }

@@ -15,6 +15,7 @@ import {
   stored,
   transitionTo,
   visible,
+  UNBOUNDED,
 } from "./records.ts";
 
 type StoreBehaviour = Behaviour<StoreHarness>;
@@ -117,7 +118,7 @@ const losesNothing: StoreBehaviour = {
       tenant: { ...taken.stored.tenant, status: "provisioning" },
       newOperation: newOperation(taken),
       transition: transitionTo(taken, "provisioning"),
-      release: { dueInMs: 0 },
+      release: { dueInMs: 0, resyncInMs: null },
     });
     await assert.rejects(losing.commit([commit]), "the answer is lost");
     const before = await visible(store, taken.tenantId);
@@ -170,6 +171,7 @@ const keepsTenantsApart: StoreBehaviour = {
       leaseOwner: "a",
       leaseDurationMs: 60_000,
       limits: { interactive: 10, repair: 0, background: 0 },
+      starts: UNBOUNDED,
     });
     for (const taken of claims) {
       await store.commit([commitOf(taken, { newOperation: newOperation(taken) })]);

@@ -97,7 +97,7 @@ const refusesOutdatedCommits: StoreBehaviour = {
       assert.deepEqual(await visible(store, id), before);
       const again = await claimOne(store, "next");
       assert.equal(again.stored.tenant.generation, 2, "the client's write is what is seen next");
-      await store.commit([commitOf(again, { release: { dueInMs: null } })]);
+      await store.commit([commitOf(again, { release: { dueInMs: null, resyncInMs: null } })]);
     }
   },
 };
@@ -114,14 +114,16 @@ const keepsWakeUps: StoreBehaviour = {
         const taken = await claimOne(store);
         if (how === "wake") await store.wake({ tenantIds: [id] });
         assert.deepEqual(await claim(store, "b"), [], "the lease holds");
-        assert.deepEqual(await store.commit([commitOf(taken, { release: { dueInMs } })]), ["committed"]);
+        assert.deepEqual(await store.commit([commitOf(taken, { release: { dueInMs, resyncInMs: null } })]), [
+          "committed",
+        ]);
         if (how === "write") {
           assert.deepEqual(await claim(store, "b"), [], "it is not due");
           await clientWrite(store, await stored(store, id));
         }
         const woken = await claimOne(store, "b");
         assert.equal(woken.tenantId, id, `released for ${dueInMs} ms, a ${how} makes it due`);
-        await store.commit([commitOf(woken, { release: { dueInMs: 0 } })]);
+        await store.commit([commitOf(woken, { release: { dueInMs: 0, resyncInMs: null } })]);
       }
     }
   },
@@ -135,7 +137,7 @@ const waitsUntilDue: StoreBehaviour = {
     const store = await harness.open();
     await created(store);
     const taken = await claimOne(store);
-    await store.commit([commitOf(taken, { release: { dueInMs: 400 } })]);
+    await store.commit([commitOf(taken, { release: { dueInMs: 400, resyncInMs: null } })]);
     assert.deepEqual(await claim(store), [], "not before");
     await harness.pass(450);
     const again = await claimOne(store);
@@ -217,7 +219,9 @@ const keepsOneOperation: StoreBehaviour = {
     const { id } = await created(store);
     const taken = await claimOne(store);
     const opening = newOperation(taken);
-    await store.commit([commitOf(taken, { newOperation: opening, release: { dueInMs: 0 } })]);
+    await store.commit([
+      commitOf(taken, { newOperation: opening, release: { dueInMs: 0, resyncInMs: null } }),
+    ]);
     const next = await claimOne(store);
     assert.deepEqual(next.request, opening.request);
     assert.equal(next.operation?.id, opening.operation.id);
@@ -227,7 +231,9 @@ const keepsOneOperation: StoreBehaviour = {
     assert.deepEqual(await visible(store, id), before, "a second unfinished operation is refused, whole");
 
     const running = updateOf(opening, { invoked: true, executionHandle: "handle", subState: "running" });
-    await store.commit([commitOf(next, { operationUpdate: running, release: { dueInMs: 0 } })]);
+    await store.commit([
+      commitOf(next, { operationUpdate: running, release: { dueInMs: 0, resyncInMs: null } }),
+    ]);
     const watched = await claimOne(store);
     assert.ok(watched.operation?.invokedAt instanceof Date);
     assert.equal(watched.operation.executionHandle, "handle");
@@ -376,7 +382,9 @@ const collectsGarbage: StoreBehaviour = {
     const store = await harness.open();
     const living = await created(store);
     const claims = await claim(store);
-    await store.commit(claims.map((each) => commitOf(each, { release: { dueInMs: null } })));
+    await store.commit(
+      claims.map((each) => commitOf(each, { release: { dueInMs: null, resyncInMs: null } })),
+    );
     await created(store);
     const [doomed] = await claim(store, "a", ALL_LANES);
     assert.ok(doomed !== undefined);

@@ -10,6 +10,7 @@ import type {
   NewTenant,
   NewTransition,
   OperationUpdate,
+  StartLimits,
   Store,
   StoredTenant,
   Transition,
@@ -18,6 +19,13 @@ import type {
 
 const ACTOR = { name: "anonymous", requestId: "req-1" } as const;
 const LONG_LEASE_MS = 60_000;
+/** No bound that a behaviour would meet. */
+export const UNBOUNDED: StartLimits = {
+  maxInFlight: 10_000,
+  repairsInFlight: 10_000,
+  byComputeProvider: {},
+  blockedComputeProviders: [],
+};
 export const ALL_LANES: ClaimLimits = { interactive: 100, repair: 100, background: 100 };
 
 export function newTenant(change: Partial<Tenant> = {}): NewTenant {
@@ -109,7 +117,8 @@ export const claim = (
   leaseOwner = "a",
   limits = ALL_LANES,
   leaseDurationMs = LONG_LEASE_MS,
-): Promise<readonly Claim[]> => store.claimDue({ leaseOwner, leaseDurationMs, limits });
+  starts = UNBOUNDED,
+): Promise<readonly Claim[]> => store.claimDue({ leaseOwner, leaseDurationMs, limits, starts });
 
 export async function claimOne(
   store: Store,
@@ -131,6 +140,8 @@ export function commitOf(from: Claim, change: Partial<Commit> = {}): Commit {
     newOperation: null,
     operationUpdate: null,
     transition: null,
+    generationRaised: false,
+    restart: null,
     remove: null,
     release: null,
     ...change,
@@ -190,7 +201,7 @@ export function everything(from: Claim): Commit {
     tenant: { ...from.stored.tenant, status: "provisioning", statusMessage: "by a commit" },
     newOperation: newOperation(from),
     transition: transitionTo(from, "provisioning"),
-    release: { dueInMs: null },
+    release: { dueInMs: null, resyncInMs: null },
   });
 }
 

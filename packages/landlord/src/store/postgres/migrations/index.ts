@@ -1,5 +1,6 @@
 import type { Migration } from "kysely";
 import { initial } from "./0001-initial.ts";
+import { driftSweepFairness } from "./0002-drift-sweep-fairness.ts";
 
 /**
  * Every migration, oldest first. The number before the first dash is the schema version that it brings.
@@ -8,4 +9,5 @@ import { initial } from "./0001-initial.ts";
  */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   "0001-initial": initial,
+  "0002-drift-sweep-fairness": driftSweepFairness,
 };

@@ -1,0 +1,265 @@
+/** Who is worked on next: due tenants under fair limits, and settled ones whose turn it is to be looked at. */
+import { sql, type Kysely, type RawBuilder } from "kysely";
+import { LANES, type Lane } from "../../domain/tenant.ts";
+import type { Claim, ClaimLimits, StartLimits, WorkStore } from "../store.ts";
+import type { Database } from "./database.ts";
+import { toDate, toOperation, toStoredTenant, type OperationRow, type TenantRow } from "./rows.ts";
+
+/** Queues of one lane that a claim looks into; a queue is an owner's tenants of one compute provider. */
+const QUEUES_LIMIT = 500;
+/** Of all that may be in flight, lanes other than interactive use at most this share. */
+const SHARE_OF_OTHER_LANES = 0.8;
+/** Servers that claim at once choose alike; whoever comes second takes the next ones. */
+const CHOICE_FACTOR = 2;
+const RESYNC_CHORE = "resync";
+const UNLIMITED = 1_000_000;
+
+const LANE_NAMES = ["interactive", "repair", "background"] as const satisfies readonly Lane[];
+
+interface ClaimRow {
+  tenant_id: string;
+  lease_token: number;
+  wake_seq: number;
+  now: Date;
+  tenant: TenantRow;
+  operation: OperationRow | null;
+}
+
+type ClaimDue = Parameters<WorkStore["claimDue"]>[0];
+type ClaimResync = Parameters<WorkStore["claimResync"]>[0];
+
+const isFree = sql`(lease_until IS NULL OR lease_until <= now())`;
+const isStartable = sql`next_reconcile_at IS NOT NULL AND NOT in_flight`;
+
+/**
+ * Takes due tenants, lane by lane, and reads their facts in the same statement. In each lane those with an unfinished
+ * operation come first: they free what the others wait for. The others are taken in turns of their owners, where an
+ * owner's operations in flight count as turns that it has had.
+ *
+ * The facts may be older than the lock (they come from the statement's snapshot); the commit's check of `revision`
+ * finds that out.
+ */
+export async function claimDue(db: Kysely<Database>, params: ClaimDue): Promise<readonly Claim[]> {
+  const { limits, starts } = params;
+  const limited = rateLimits(starts);
+  // A row for each limited provider has to be there before it can be locked.
+  if (limited.length > 0) await ensureRates(db, limited);
+  const lanes = LANE_NAMES.map((name) => claimLane(name, limits[name]));
+  const result = await sql<ClaimRow>`
+    WITH RECURSIVE ${sql.join(LANE_NAMES.map(queuesOf))},
+    ${fairChoice(limits, starts)},
+    ${sql.join(lanes)},
+    spent AS (
+      UPDATE start_rates r SET
+        tokens = least(greatest(1, f.starts_per_second), r.tokens + extract(epoch FROM now() - r.refilled_at) * f.starts_per_second)
+                 - (SELECT count(*) FROM tenant_work w WHERE w.compute_provider = r.compute_provider AND w.tenant_id = ANY(ARRAY(${startedIn()}))),
+        refilled_at = now()
+      FROM free f WHERE f.compute_provider = r.compute_provider AND f.starts_per_second IS NOT NULL
+    ), claimed AS (
+      UPDATE tenant_work w SET ${leased(params)}
+      WHERE w.tenant_id = ANY(ARRAY(${sql.join(
+        LANE_NAMES.map(
+          (name) =>
+            sql`SELECT tenant_id FROM ${sql.ref(`going_${name}`)} UNION ALL SELECT tenant_id FROM ${sql.ref(`started_${name}`)}`,
+        ),
+        sql` UNION ALL `,
+      )}))
+      RETURNING w.tenant_id, w.lease_token, w.wake_seq
+    )
+    ${claimedFacts}`.execute(db);
+  return result.rows.map(toClaim);
+}
+
+/** Every queue of a lane, without a look at its tenants: each step skips to the next one in the index. */
+function queuesOf(name: Lane): RawBuilder<unknown> {
+  const lane = sql.lit(LANES[name]);
+  const queues = sql.ref(`queues_${name}`);
+  return sql`${queues} (compute_provider, owner, place) AS (
+      (SELECT compute_provider, owner, 1 FROM tenant_work WHERE lane = ${lane} AND ${isStartable}
+       ORDER BY compute_provider, owner LIMIT 1)
+      UNION ALL
+      SELECT following.compute_provider, following.owner, q.place + 1
+      FROM ${queues} q CROSS JOIN LATERAL (
+        SELECT w.compute_provider, w.owner FROM tenant_work w
+        WHERE lane = ${lane} AND ${isStartable} AND (w.compute_provider, w.owner) > (q.compute_provider, q.owner)
+        ORDER BY w.compute_provider, w.owner LIMIT 1) following
+      WHERE q.place < ${sql.lit(QUEUES_LIMIT)})`;
+}
+
+/** `chosen`: who may start, in order; `place` counts within a lane. */
+function fairChoice(limits: ClaimLimits, starts: StartLimits): RawBuilder<unknown> {
+  const byProvider = JSON.stringify(
+    Object.entries(starts.byComputeProvider).map(([name, { maxInFlight, startsPerSecond }]) => ({
+      compute_provider: name,
+      max_in_flight: maxInFlight,
+      starts_per_second: startsPerSecond,
+    })),
+  );
+  const laneLimit = sql`CASE q.lane ${sql.join(
+    LANE_NAMES.map((name) => sql`WHEN ${sql.lit(LANES[name])} THEN ${limits[name] * CHOICE_FACTOR}::int`),
+    sql` `,
+  )} END`;
+  const maxInFlight = starts.maxInFlight;
+  const maxOfOthers = Math.max(1, Math.floor(maxInFlight * SHARE_OF_OTHER_LANES));
+  return sql`
+    busy AS MATERIALIZED (
+      SELECT compute_provider, owner, lane, count(*)::int AS tenants FROM tenant_work
+      -- A tenant that is leased and due was claimed to start something. One that is leased to be observed is not due.
+      WHERE (in_flight OR lease_owner IS NOT NULL) AND (in_flight OR (next_reconcile_at <= now() AND lease_until > now()))
+      GROUP BY compute_provider, owner, lane
+    ), queues AS MATERIALIZED (
+      ${sql.join(
+        LANE_NAMES.map(
+          (name) =>
+            sql`SELECT ${sql.lit(LANES[name])} AS lane, compute_provider, owner FROM ${sql.ref(`queues_${name}`)}`,
+        ),
+        sql` UNION ALL `,
+      )}
+    ), rates AS MATERIALIZED (
+      SELECT compute_provider, tokens, refilled_at FROM start_rates
+      WHERE compute_provider = ANY(${rateLimits(starts)}::text[]) ORDER BY compute_provider FOR UPDATE
+    ), free AS MATERIALIZED (
+      SELECT p.compute_provider, l.starts_per_second,
+        least(
+          coalesce(l.max_in_flight, ${sql.lit(UNLIMITED)})
+            - coalesce((SELECT sum(tenants) FROM busy b WHERE b.compute_provider = p.compute_provider), 0),
+          CASE WHEN l.starts_per_second IS NULL THEN ${sql.lit(UNLIMITED)} ELSE floor(least(
+            greatest(1, l.starts_per_second),
+            coalesce((SELECT r.tokens + extract(epoch FROM now() - r.refilled_at) * l.starts_per_second
+                      FROM rates r WHERE r.compute_provider = p.compute_provider), 0))) END
+        ) AS starts,
+        ${starts.repairsInFlight}::int - coalesce((
+          SELECT sum(tenants) FROM busy b
+          WHERE b.compute_provider = p.compute_provider AND b.lane = ${sql.lit(LANES.repair)}), 0) AS repairs
+      FROM (SELECT DISTINCT compute_provider FROM queues) p
+      LEFT JOIN jsonb_to_recordset(${byProvider}::jsonb)
+        AS l(compute_provider text, max_in_flight int, starts_per_second float8) USING (compute_provider)
+      WHERE NOT p.compute_provider = ANY(${[...starts.blockedComputeProviders]}::text[])
+    ), open_queues AS MATERIALIZED (
+      SELECT q.*, count(*) OVER (PARTITION BY q.lane) AS queues_in_lane
+      FROM queues q JOIN free f USING (compute_provider)
+      WHERE f.starts > 0 AND (q.lane <> ${sql.lit(LANES.repair)} OR f.repairs > 0)
+    ), waiting AS MATERIALIZED (
+      SELECT q.lane, q.compute_provider, w.tenant_id, w.next_reconcile_at,
+        row_number() OVER (PARTITION BY q.lane, q.owner ORDER BY w.next_reconcile_at)
+          + coalesce((SELECT sum(tenants) FROM busy b WHERE b.owner = q.owner), 0) AS turn
+      FROM open_queues q CROSS JOIN LATERAL (
+        SELECT tenant_id, next_reconcile_at FROM tenant_work
+        WHERE lane = q.lane AND compute_provider = q.compute_provider AND owner = q.owner
+          AND ${isStartable} AND next_reconcile_at <= now() AND ${isFree}
+        ORDER BY next_reconcile_at
+        -- Enough of each queue that a claim is filled, and not every queue whole.
+        LIMIT 4 + (${laneLimit}) / q.queues_in_lane) w
+    ), admitted AS (
+      SELECT p.*, row_number() OVER (ORDER BY lane, turn, next_reconcile_at) AS place_in_all
+      FROM (
+        SELECT w.*,
+          row_number() OVER (PARTITION BY compute_provider ORDER BY lane, turn, next_reconcile_at) AS place_at_provider,
+          row_number() OVER (PARTITION BY compute_provider, lane ORDER BY turn, next_reconcile_at) AS place_of_repair
+        FROM waiting w) p
+      JOIN free f USING (compute_provider)
+      WHERE p.place_at_provider <= f.starts AND (p.lane <> ${sql.lit(LANES.repair)} OR p.place_of_repair <= f.repairs)
+    ), chosen AS MATERIALIZED (
+      SELECT lane, tenant_id, row_number() OVER (PARTITION BY lane ORDER BY turn, next_reconcile_at) AS place
+      FROM admitted
+      WHERE place_in_all <= CASE lane WHEN ${sql.lit(LANES.interactive)} THEN ${maxInFlight}::int ELSE ${maxOfOthers}::int END
+                            - coalesce((SELECT sum(tenants) FROM busy), 0)
+    )`;
+}
+
+/** `going_…` and `started_…`: the locked rows of a lane, together at most `limit`. */
+function claimLane(name: Lane, limit: number): RawBuilder<unknown> {
+  const lane = sql.lit(LANES[name]);
+  const going = sql.ref(`going_${name}`);
+  const started = sql.ref(`started_${name}`);
+  return sql`${going} AS MATERIALIZED (
+      SELECT tenant_id FROM tenant_work
+      WHERE lane = ${lane} AND in_flight AND next_reconcile_at <= now() AND ${isFree}
+      ORDER BY next_reconcile_at LIMIT ${limit} FOR UPDATE SKIP LOCKED
+    ), ${started} AS MATERIALIZED (
+      SELECT tenant_id FROM tenant_work
+      WHERE tenant_id = ANY(ARRAY(SELECT c.tenant_id FROM chosen c WHERE c.lane = ${lane} ORDER BY c.place))
+        AND lane = ${lane} AND ${isStartable} AND next_reconcile_at <= now() AND ${isFree}
+      ORDER BY (SELECT c.place FROM chosen c WHERE c.tenant_id = tenant_work.tenant_id)
+      LIMIT ${limit} - (SELECT count(*) FROM ${going}) FOR UPDATE SKIP LOCKED
+    )`;
+}
+
+function startedIn(): RawBuilder<unknown> {
+  return sql.join(
+    LANE_NAMES.map((name) => sql`SELECT tenant_id FROM ${sql.ref(`started_${name}`)}`),
+    sql` UNION ALL `,
+  );
+}
+
+function leased(params: Pick<ClaimDue, "leaseOwner" | "leaseDurationMs">): RawBuilder<unknown> {
+  return sql`
+        lease_owner = ${params.leaseOwner},
+        lease_until = now() + ${params.leaseDurationMs} * interval '1 millisecond',
+        lease_token = w.lease_token + 1`;
+}
+
+const claimedFacts = sql`
+    SELECT claimed.tenant_id, claimed.lease_token, claimed.wake_seq, now() AS now,
+           to_jsonb(t) AS tenant, to_jsonb(o) AS operation
+    FROM claimed
+    JOIN tenants t ON t.id = claimed.tenant_id
+    LEFT JOIN operations o ON o.tenant_id = claimed.tenant_id AND o.finished_at IS NULL`;
+
+function toClaim(row: ClaimRow): Claim {
+  return {
+    tenantId: row.tenant_id,
+    leaseToken: row.lease_token,
+    wakeSeq: row.wake_seq,
+    stored: toStoredTenant(row.tenant),
+    operation: row.operation === null ? null : toOperation(row.operation),
+    request: row.operation === null ? null : row.operation.request,
+    now: toDate(row.now),
+  };
+}
+
+function rateLimits(starts: StartLimits): string[] {
+  return Object.entries(starts.byComputeProvider)
+    .filter(([, { startsPerSecond }]) => startsPerSecond !== null)
+    .map(([name]) => name);
+}
+
+async function ensureRates(db: Kysely<Database>, names: readonly string[]): Promise<void> {
+  await sql`
+    INSERT INTO start_rates (compute_provider, tokens)
+    SELECT name, 1 FROM unnest(${[...names]}::text[]) AS name
+    WHERE NOT EXISTS (SELECT 1 FROM start_rates r WHERE r.compute_provider = name)
+    ON CONFLICT DO NOTHING`.execute(db);
+}
+
+/** The chore's row is the fleet's metronome: whoever moves it takes the batch, and nobody else before the next beat. */
+export async function claimResync(db: Kysely<Database>, params: ClaimResync): Promise<readonly Claim[]> {
+  const everyMs = sql`${params.everyMs} * interval '1 millisecond'`;
+  const result = await sql<ClaimRow>`
+    WITH beat AS MATERIALIZED (
+      INSERT INTO chores (name, next_run_at) VALUES (${RESYNC_CHORE}, now() + ${everyMs})
+      ON CONFLICT (name) DO UPDATE SET next_run_at = now() + ${everyMs}
+      -- A clock that was set back must not silence the fleet until it has caught up.
+      WHERE chores.next_run_at <= now() OR chores.next_run_at > now() + 2 * ${everyMs}
+      RETURNING name
+    ), due AS MATERIALIZED (
+      SELECT tenant_id FROM tenant_work
+      WHERE EXISTS (SELECT 1 FROM beat) AND resync_at <= now() AND next_reconcile_at IS NULL AND ${isFree}
+      ORDER BY resync_at LIMIT ${params.limit} FOR UPDATE SKIP LOCKED
+    ), claimed AS (
+      UPDATE tenant_work w SET ${leased(params)}
+      WHERE w.tenant_id = ANY(ARRAY(SELECT tenant_id FROM due))
+      RETURNING w.tenant_id, w.lease_token, w.wake_seq
+    )
+    ${claimedFacts}`.execute(db);
+  return result.rows.map(toClaim);
+}
+
+/** Only for who is looked at now and then anyway: others are being worked on. */
+export async function requestResync(db: Kysely<Database>, tenantIds: readonly string[]): Promise<void> {
+  await sql`
+    UPDATE tenant_work SET resync_at = least(resync_at, now())
+    WHERE tenant_id IN (
+      SELECT tenant_id FROM tenant_work WHERE tenant_id = ANY(${[...tenantIds]}::uuid[]) AND resync_at IS NOT NULL
+      ORDER BY tenant_id FOR UPDATE)`.execute(db);
+}

@@ -896,7 +896,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body answers the first answer again, for 24 hours. */
+                /** @description The same key and body answers the first answer again, for a day unless configured otherwise. */
                 "idempotency-key"?: string;
                 /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
                 "landlord-priority"?: "interactive" | "bulk";

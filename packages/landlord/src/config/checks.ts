@@ -17,6 +17,9 @@ export interface CheckInput {
   readonly sourceOf: (dottedKey: string) => Source | null;
 }
 
+/** Engine results must outlive the window in which a job may start, clocks that differ included. */
+const RETENTION_PER_START = 2;
+
 /** All violations; empty when the sections fit together. */
 export function crossChecks(input: CheckInput): Problem[] {
   return [
@@ -75,6 +78,11 @@ function checkController(input: CheckInput): Problem[] {
       "lease_duration must be at least three times workflow_trigger_timeout, so that no call outlives the lease: " +
       `raise lease_duration to ${formatDuration(least)} or lower workflow_trigger_timeout`;
     problems.push(problem(input, `controller.${key}`, reason));
+  }
+  const retention = input.config.workflow?.restate.result_retention;
+  if (retention !== undefined && retention < RETENTION_PER_START * controller.start_timeout) {
+    const reason = `must be at least ${RETENTION_PER_START} times controller.start_timeout (${formatDuration(controller.start_timeout)}): a job that is submitted late must still find its id taken`;
+    problems.push(problem(input, "workflow.restate.result_retention", reason));
   }
   notBelow("backoff_max", "backoff_initial");
   notBelow("status_poll_max_interval", "status_poll_interval");

@@ -83,6 +83,9 @@ const httpSection = z.strictObject({
     .max(64 * 1024 * 1024)
     .default(1_048_576)
     .describe("Largest request body in bytes."),
+  idempotency_retention: duration(ANY_SPAN)
+    .default(24 * HOUR)
+    .describe("How long the answer to a creation with an Idempotency-Key is repeated."),
 });
 
 const logSection = z.strictObject({
@@ -276,6 +279,11 @@ const restateSection = z.strictObject({
     .boolean()
     .default(false)
     .describe("A failed registration ends the worker instead of a retry."),
+  result_retention: duration({ minMs: MINUTE, maxMs: 365 * 24 * HOUR })
+    .default(24 * HOUR)
+    .describe(
+      "How long Restate keeps the results of ended jobs, as workers ask it to; longer than controller.start_timeout, so that a late start finds its id taken.",
+    ),
   worker_identity_keys: z
     .array(z.string().startsWith("publickeyv1_", { error: "must start with publickeyv1_" }))
     .default([])

@@ -27,6 +27,8 @@ export interface HttpDependencies {
   readonly store: TenantStore;
   readonly catalog: ComputeCatalog;
   readonly conditions: ConditionSettings;
+  /** How long a creation with an Idempotency-Key is answered again. */
+  readonly idempotencyRetentionMs: number;
   /** The breakers, at most a second old: an outage is overlaid on each tenant that is read. */
   openBreakers(): Promise<readonly Breaker[]>;
   /** A client's write was committed. */

@@ -21,7 +21,6 @@ import { HttpError } from "./problem.ts";
 
 /** A tenant that is written by so many at once is somebody's mistake; the client is told to slow down. */
 const WRITE_ATTEMPTS = 10;
-const IDEMPOTENCY_TTL_MS = 24 * 3_600_000;
 
 export interface WriteResult {
   readonly tenant: Tenant;
@@ -65,7 +64,9 @@ export async function createTenant(
     actor,
     lane,
     idempotency:
-      idempotencyKey === undefined ? null : { key: idempotencyKey, requestHash, ttlMs: IDEMPOTENCY_TTL_MS },
+      idempotencyKey === undefined
+        ? null
+        : { key: idempotencyKey, requestHash, ttlMs: dependencies.idempotencyRetentionMs },
   });
   switch (outcome.kind) {
     case "created":

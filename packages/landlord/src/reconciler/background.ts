@@ -20,6 +20,8 @@ export interface BackgroundSettings {
 const SEQUENCER_PAUSE_MS = 20;
 const SEQUENCER_INTERVAL_MS = 1_000;
 const GARBAGE_INTERVAL_MS = 60_000;
+/** As long as there is garbage, more is collected: otherwise a busy fleet would make it faster than it goes. */
+const GARBAGE_PAUSE_MS = 1_000;
 
 /** Numbers committed transitions and tells other servers; deletes what has outlived its retention. */
 export function createBackground(
@@ -46,21 +48,24 @@ export function createBackground(
     }
   }
 
-  function scheduleGarbage(): void {
-    cancelGarbage = runtime.schedule(GARBAGE_INTERVAL_MS, () => {
-      store
-        .collectGarbage(settings)
-        .catch((error: unknown) =>
-          logger.debug({ error: messageOf(error) }, "garbage not collected; trying again"),
-        );
-      scheduleGarbage();
-    });
+  function scheduleGarbage(delayMs: number): void {
+    cancelGarbage = runtime.schedule(delayMs, () => void collectGarbage());
+  }
+
+  async function collectGarbage(): Promise<void> {
+    let collected = 0;
+    try {
+      collected = await store.collectGarbage(settings);
+    } catch (error) {
+      logger.debug({ error: messageOf(error) }, "garbage not collected; trying again");
+    }
+    if (!stopping) scheduleGarbage(collected > 0 ? GARBAGE_PAUSE_MS : GARBAGE_INTERVAL_MS);
   }
 
   return {
     start() {
       loop ??= run();
-      scheduleGarbage();
+      scheduleGarbage(GARBAGE_INTERVAL_MS);
     },
     wake: () => alarm.ring(),
     async stop() {

@@ -105,6 +105,7 @@ async function startParts(
       store,
       catalog,
       conditions: { operationDeadlineMs: config.controller.operation_deadline },
+      idempotencyRetentionMs: config.http.idempotency_retention,
       openBreakers: recently(
         // The row of an engine that was left after a switch says nothing about the others.
         async () =>

@@ -92,6 +92,7 @@ export async function createWorkerEngine(
         identityKeys: restate.worker_identity_keys,
         failFast: restate.worker_fail_fast,
         drainTimeoutMs,
+        resultRetentionMs: restate.result_retention,
       },
       context,
     );

@@ -127,7 +127,7 @@ async function removeCompute(
   await steps.sleep(dependencies.absenceSettleMs);
   const confirmed = await steps.run("confirm-absent", async (signal): Promise<Outcome> => {
     const compute = await dependencies.resolveCompute(request, signal);
-    const ref = refToRemove(request, removed.scope ?? "");
+    const ref = refToRemove(request, await scopeOf(request, compute));
     const [observation] = await compute.observe([ref], signal);
     if (observation === undefined) throw unseen(ref);
     return absenceOf(observation, request.generation);

@@ -426,7 +426,7 @@ describe("help", () => {
     const paths = leaves(program).map((leaf) =>
       leaf.parent === program ? [leaf.name()] : ["config", leaf.name()],
     );
-    expect(paths).toHaveLength(14);
+    expect(paths).toHaveLength(15);
     for (const words of paths) {
       const { code, out } = await run([...words, "--help"]);
       expect(code).toBe(0);

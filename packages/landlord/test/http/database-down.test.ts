@@ -130,6 +130,7 @@ describe("a silent database", () => {
         store,
         catalog,
         conditions: { operationDeadlineMs: 1_000 },
+        idempotencyRetentionMs: 60_000,
         openBreakers: () => Promise.resolve([]),
         onWrite: () => undefined,
         readiness: () => Promise.resolve({}),

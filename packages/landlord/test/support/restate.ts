@@ -59,6 +59,7 @@ export function restateWorker(
       identityKeys: [],
       failFast: false,
       drainTimeoutMs: 500,
+      resultRetentionMs: 3_600_000,
       ...change,
     },
     context,

@@ -1,13 +1,12 @@
 /** The part of the Restate worker that needs the SDK. */
 import "./with-resolvers.ts";
 import * as restate from "@restatedev/restate-sdk";
-import type { RestateNaming } from "../../contract/restate-names.ts";
 import type { WorkerContext } from "../worker-context.ts";
-import { createRestateServices, type InFlight } from "./services.ts";
+import { createRestateServices, type InFlight, type RestateServicesSettings } from "./services.ts";
 
 /** An HTTP/2 request handler that verifies who asks and serves the services. */
 export function createRestateHandler(
-  settings: RestateNaming & { readonly identityKeys: readonly string[] },
+  settings: RestateServicesSettings & { readonly identityKeys: readonly string[] },
   context: WorkerContext,
   inFlight: InFlight,
   scopes: readonly string[],

@@ -2,14 +2,19 @@
 import { createServer, type Http2Server, type ServerHttp2Session } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { LandlordError, messageOf } from "../../domain/errors.ts";
-import { nameInScope, QUERY_SERVICE_NAME, WORKFLOW_NAME } from "../../contract/job.ts";
+import { nameInScope, QUERY_SERVICE_NAME } from "../../contract/job.ts";
 import { restateServiceName, type RestateNaming } from "../../contract/restate-names.ts";
 import type { WorkflowWorkerEngine } from "../engine.ts";
+import { JOB_VERSIONS, type Job } from "../job-versions.ts";
 import type { WorkerContext } from "../worker-context.ts";
 import type { createRestateHandler } from "./handler.ts";
 import { registerOnce, registerWithRetry, type RegistrationSettings } from "./registration.ts";
 
 export interface RestateWorkerSettings extends RestateNaming {
+  /** How long the engine keeps the result of an ended job, and its id taken. */
+  readonly resultRetentionMs: number;
+  /** The versions of the job that are served, by workflow name; JOB_VERSIONS when not given. */
+  readonly jobs?: ReadonlyMap<string, Job>;
   readonly listenHost: string;
   /** 0 for a free port; then `advertisedUrl` must be null. */
   readonly listenPort: number;
@@ -62,7 +67,7 @@ export function createRestateWorkerEngine(
   }
 
   function servicesIn(scope: string | null): string[] {
-    return [WORKFLOW_NAME, QUERY_SERVICE_NAME].map((name) =>
+    return [...(settings.jobs ?? JOB_VERSIONS).keys(), QUERY_SERVICE_NAME].map((name) =>
       restateServiceName(settings, nameInScope(name, scope)),
     );
   }

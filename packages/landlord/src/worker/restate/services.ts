@@ -8,7 +8,6 @@ import {
   QUERY_SERVICE_NAME,
   queryRequestSchema,
   VOID_RESULT,
-  WORKFLOW_NAME,
   type JobResult,
 } from "../../contract/job.ts";
 import { isJsonObject, type Json } from "../../domain/json.ts";
@@ -19,7 +18,7 @@ import {
   WAITING_PHASE,
   type RestateNaming,
 } from "../../contract/restate-names.ts";
-import { runJob } from "../job.ts";
+import { JOB_VERSIONS, type Job } from "../job-versions.ts";
 import type { DurableSteps } from "../steps.ts";
 import { answerQuery } from "../queries.ts";
 import type { WorkerContext } from "../worker-context.ts";
@@ -33,8 +32,8 @@ const RETRY_POLICY = {
   onMaxAttempts: "kill",
 } as const;
 
-/** Far longer than `start_before` may lie ahead: a late submission of an ended id must still find it taken. */
-const RETENTION = { days: 1 } as const;
+/** Enough to look into what went wrong just now. */
+const JOURNAL_RETENTION_MS = 3_600_000;
 
 const INVALID_REQUEST_STATUS = 400;
 
@@ -46,24 +45,36 @@ export interface InFlight {
 
 type Service = restate.WorkflowDefinition<string, unknown> | restate.ServiceDefinition<string, unknown>;
 
-/** The tenant workflow and the query service, once for everybody and once for each scope. */
+export interface RestateServicesSettings extends RestateNaming {
+  /** How long the engine keeps the result of an ended job, and its id taken. */
+  readonly resultRetentionMs: number;
+  /** By workflow name; JOB_VERSIONS when not given. */
+  readonly jobs?: ReadonlyMap<string, Job>;
+}
+
+/** The tenant workflows and the query service, once for everybody and once for each scope. */
 export function createRestateServices(
-  naming: RestateNaming,
+  settings: RestateServicesSettings,
   context: WorkerContext,
   inFlight: InFlight,
   scopes: readonly string[],
 ): Service[] {
-  return [null, ...scopes].flatMap((scope) => servicesIn(scope, naming, context, inFlight));
+  const jobs = [...(settings.jobs ?? JOB_VERSIONS)];
+  return [null, ...scopes].flatMap((scope) => [
+    ...jobs.map(([name, job]) => tenantWorkflow(nameInScope(name, scope), job, settings, context, inFlight)),
+    queryService(nameInScope(QUERY_SERVICE_NAME, scope), settings, context),
+  ]);
 }
 
-function servicesIn(
-  scope: string | null,
-  naming: RestateNaming,
+function tenantWorkflow(
+  name: string,
+  job: Job,
+  settings: RestateServicesSettings,
   context: WorkerContext,
   inFlight: InFlight,
-): Service[] {
-  const tenant = restate.workflow({
-    name: restateServiceName(naming, nameInScope(WORKFLOW_NAME, scope)),
+): Service {
+  return restate.workflow({
+    name: restateServiceName(settings, name),
     handlers: {
       run: async (ctx: restate.WorkflowContext, input: unknown): Promise<JobResult> => {
         inFlight.enter();
@@ -75,14 +86,21 @@ function servicesIn(
         };
         ctx.request().attemptCompletedSignal.addEventListener("abort", leave, { once: true });
         try {
-          return await runTenantJob(ctx, input, context);
+          return await runTenantJob(ctx, input, job, context);
         } finally {
           leave();
         }
       },
     },
-    options: { retryPolicy: RETRY_POLICY, workflowRetention: RETENTION, journalRetention: { hours: 1 } },
+    options: {
+      retryPolicy: RETRY_POLICY,
+      workflowRetention: { milliseconds: settings.resultRetentionMs },
+      journalRetention: { milliseconds: Math.min(settings.resultRetentionMs, JOURNAL_RETENTION_MS) },
+    },
   });
+}
+
+function queryService(name: string, naming: RestateNaming, context: WorkerContext): Service {
   const handlers = Object.fromEntries(
     QUERY_METHODS.map((method) => [
       method,
@@ -99,17 +117,17 @@ function servicesIn(
       },
     ]),
   );
-  const query = restate.service({
-    name: restateServiceName(naming, nameInScope(QUERY_SERVICE_NAME, scope)),
+  return restate.service({
+    name: restateServiceName(naming, name),
     handlers,
     options: { retryPolicy: { maxAttempts: 2, onMaxAttempts: "kill" }, journalRetention: 0 },
   });
-  return [tenant, query];
 }
 
 async function runTenantJob(
   ctx: restate.WorkflowContext,
   input: unknown,
+  job: Job,
   context: WorkerContext,
 ): Promise<JobResult> {
   if (isJsonObject(input) && input["void"] === true) return VOID_RESULT;
@@ -123,7 +141,7 @@ async function runTenantJob(
     },
     "job runs",
   );
-  return runJob(request.data, restateSteps(ctx, request.data.execution_id), context.job);
+  return job(request.data, restateSteps(ctx, request.data.execution_id), context.job);
 }
 
 function restateSteps(ctx: restate.WorkflowContext, executionId: string): DurableSteps {

@@ -81,10 +81,17 @@ export function createMockEngine(options: Partial<MockEngineSettings> = {}): Moc
       invocations: 1,
     };
     executions.set(executionId, execution);
-    const oldest = [...executions].find(([, candidate]) => candidate.status.state !== "running");
-    if (executions.size > EXECUTIONS_LIMIT && oldest !== undefined) executions.delete(oldest[0]);
+    if (executions.size > EXECUTIONS_LIMIT) forgetOldest();
     void run(execution).finally(end);
     return execution;
+  }
+
+  function forgetOldest(): void {
+    for (const [executionId, { status }] of executions) {
+      if (status.state === "running") continue;
+      executions.delete(executionId);
+      return;
+    }
   }
 
   async function runAttempts(execution: MockExecution, request: ProvisionRequest): Promise<void> {

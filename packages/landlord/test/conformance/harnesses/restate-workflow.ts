@@ -108,6 +108,7 @@ async function openRestateHarness(): Promise<WorkflowHarness> {
           identityKeys: [],
           failFast: false,
           drainTimeoutMs: 2_000,
+          resultRetentionMs: 3_600_000,
         },
         context,
       );

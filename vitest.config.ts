@@ -6,6 +6,7 @@ const unit = [
   "packages/client/test/**/*.test.ts",
   "packages/landlord/test/{cli,compute,config,contract,dev,domain,embedded,plugin,testing,tidy}/**/*.test.ts",
   "scripts/**/*.test.ts",
+  "simulation/**/*.test.ts",
 ];
 /** These need engines that npm does not bring. */
 const engines = ["packages/landlord/test/engines/**/*.test.ts"];

@@ -65,6 +65,7 @@ function inertDependencies(): HttpDependencies {
     store: inert("store"),
     catalog: inert("catalog"),
     conditions: inert("conditions"),
+    idempotencyRetentionMs: 0,
     openBreakers: () => Promise.resolve([]),
     onWrite: () => undefined,
     readiness: () => Promise.resolve({}),

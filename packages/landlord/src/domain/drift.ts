@@ -36,7 +36,8 @@ export function decideObserved(tenant: Tenant, observation: Observation): Decisi
 function driftOf(tenant: Tenant, observation: Observation): Drift | null {
   switch (tenant.status) {
     case "archived":
-      return observation.presence === "present"
+      // What has ended by itself is absent, and still leaves something to clear away.
+      return observation.presence === "present" || observation.health === "exited"
         ? {
             reason: "compute_reappeared",
             message: "Compute of this archived tenant was seen; it is removed again.",

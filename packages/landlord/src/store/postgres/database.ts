@@ -174,6 +174,9 @@ export function openPool(settings: ConnectionSettings, onIdleError: (error: Erro
   });
   // Without a listener, an idle connection that the server closes would end the process.
   pool.on("error", onIdleError);
+  // The pool stops listening when it hands a connection out. One that the server ends in the breath of its greeting
+  // would end the process, before whoever asked for it can listen.
+  pool.on("connect", (client) => client.on("error", () => undefined));
   return pool;
 }
 

@@ -1,0 +1,155 @@
+/**
+ * What the world owes its users. A write whose answer arrived is accepted, and its answer says at which version; a
+ * write whose answer was lost may count, at any later time, or may not. From that follows what each tenant may be in
+ * the end, and nothing else.
+ */
+import type { TenantBody } from "../packages/landlord/src/contract/tenant.ts";
+
+export type Wanted = "present" | "archived" | "deleted";
+
+/** What clients decide of a tenant; everything else is Landlord's. */
+export interface Desired {
+  readonly wanted: Wanted;
+  /** Value of CHAOS_TAG in the tenant's environment: which write the config comes from. */
+  readonly tag: string;
+  /** The label that patches set. */
+  readonly note: string;
+}
+
+/** The part of a desired state that a write would have set. */
+export type LostWrite = Partial<Desired>;
+
+export interface TenantRecord {
+  readonly id: string;
+  readonly name: string;
+  /** By version: what an answer said. */
+  readonly answered: Map<number, Desired>;
+  readonly lost: LostWrite[];
+  /** A DELETE was accepted. */
+  isDeleted: boolean;
+  /** Somebody read that it is gone. */
+  isGone: boolean;
+}
+
+export interface LostCreate {
+  readonly name: string;
+  readonly tag: string;
+}
+
+export const TAG_VARIABLE = "CHAOS_TAG";
+export const NOTE_LABEL = "note";
+
+export interface Expectations {
+  readonly tenants: ReadonlyMap<string, TenantRecord>;
+  readonly lostCreates: readonly LostCreate[];
+  /** What must never have been answered, seen while the run went on. */
+  readonly violations: readonly string[];
+  violation(text: string): void;
+  /** Takes note of a tenant that an answer showed. */
+  answered(body: TenantBody): TenantRecord;
+  lostCreate(create: LostCreate): void;
+}
+
+export function createExpectations(): Expectations {
+  const tenants = new Map<string, TenantRecord>();
+  const lostCreates: LostCreate[] = [];
+  const violations: string[] = [];
+  return {
+    tenants,
+    lostCreates,
+    violations,
+    violation: (text) => void violations.push(text),
+    lostCreate: (create) => void lostCreates.push(create),
+    answered(body) {
+      const record = tenants.get(body.id) ?? recordOf(body);
+      tenants.set(body.id, record);
+      const desired = desiredOf(body);
+      const before = record.answered.get(body.version);
+      if (before !== undefined && !isSame(before, desired)) {
+        violations.push(
+          `lost: ${body.name} (${body.id}) was ${describe(before)} at version ${body.version}, and is ${describe(desired)} at the same version`,
+        );
+      }
+      record.answered.set(body.version, desired);
+      if (desired.wanted === "deleted") record.isDeleted = true;
+      return record;
+    },
+  };
+}
+
+function recordOf({ id, name }: TenantBody): TenantRecord {
+  return { id, name, answered: new Map(), lost: [], isDeleted: false, isGone: false };
+}
+
+/** What a tenant's body says of its clients' wishes. */
+export function desiredOf(body: TenantBody): Desired {
+  const environment = body.desired_config["env"] as Record<string, string> | undefined;
+  return {
+    wanted: wantedOf(body.status),
+    tag: environment?.[TAG_VARIABLE] ?? "",
+    note: body.labels[NOTE_LABEL] ?? "",
+  };
+}
+
+function wantedOf(status: TenantBody["status"]): Wanted {
+  switch (status) {
+    case "deleting":
+      return "deleted";
+    case "archiving":
+    case "archived":
+      return "archived";
+    case "requested":
+    case "provisioning":
+    case "ready":
+    case "updating":
+    case "failed":
+      return "present";
+  }
+}
+
+/** The newest version that an answer showed. */
+export function newestOf(record: TenantRecord): number {
+  return Math.max(...record.answered.keys());
+}
+
+/** Why the end of a known tenant is not what its users are owed; null when it is. */
+export function problemOf(record: TenantRecord, found: TenantBody | null): string | null {
+  const who = `${record.name} (${record.id})`;
+  const lostDelete = record.lost.some(({ wanted }) => wanted === "deleted");
+  if (found === null) {
+    return record.isDeleted || lostDelete ? null : `${who} is gone, and nobody asked for it`;
+  }
+  if (record.isGone) return `${who} was gone, and is there again as ${found.status}`;
+  if (record.isDeleted) return `${who} is ${found.status}, and its deletion was accepted`;
+  const newest = newestOf(record);
+  const desired = desiredOf(found);
+  if (found.version < newest) {
+    return `${who} is at version ${found.version}, and version ${newest} was answered (${describe(record.answered.get(newest))})`;
+  }
+  const answered = record.answered.get(found.version);
+  if (answered !== undefined) {
+    return isSame(answered, desired)
+      ? null
+      : `${who} is ${describe(desired)}, and ${describe(answered)} was accepted at version ${found.version}`;
+  }
+  if (found.version - newest > record.lost.length) {
+    return `${who} is at version ${found.version}; ${newest} was answered and ${record.lost.length} answers were lost`;
+  }
+  const allowed: readonly Partial<Desired>[] = [record.answered.get(newest) ?? {}, ...record.lost];
+  const unexplained = (["wanted", "tag", "note"] as const).filter(
+    (key) => !allowed.some((each) => each[key] === desired[key]),
+  );
+  return unexplained.length === 0
+    ? null
+    : `${who} is ${describe(desired)}: nobody asked for its ${unexplained.join(", ")}`;
+}
+
+function isSame(one: Desired, other: Desired): boolean {
+  return one.wanted === other.wanted && one.tag === other.tag && one.note === other.note;
+}
+
+function describe(desired: Desired | undefined): string {
+  return desired === undefined
+    ? "nothing"
+    : `${desired.wanted} with config ${desired.tag} and note "${desired.note}"`;
+}

@@ -1,0 +1,112 @@
+/** `npm run sim`: runs seeds and sums up, or repeats one seed with its trace. */
+import { fork } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { joined, type BatchParams, type BatchResult, type Failure } from "./batch.ts";
+import { INVARIANTS } from "./invariants.ts";
+import { summaryOf } from "./report.ts";
+
+const USAGE = `npm run sim -- [--seeds N] [--start S] [--minutes M] [--processes P]
+  runs N seeds from S on (1,000 from 1), or for M minutes; exit code 1 when an invariant is violated
+npm run sim -- --seed S [--only f1,a2] [--trace] [--plant NAME]
+  repeats one seed; --only leaves out the rest of its plan, --plant puts a bug in
+`;
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: "string" },
+    start: { type: "string", default: "1" },
+    minutes: { type: "string" },
+    processes: { type: "string", default: "2" },
+    seed: { type: "string" },
+    only: { type: "string" },
+    trace: { type: "boolean", default: false },
+    plant: { type: "string" },
+    help: { type: "boolean", default: false },
+  },
+});
+
+/** More seeds than any number of minutes can use up. */
+const UNLIMITED_SEEDS = 1_000_000_000;
+const TRACE_TAIL_LINES = 60;
+
+const print = (line: string): void => void process.stdout.write(`${line}\n`);
+
+if (values.help) print(USAGE);
+else if (values.seed !== undefined) await repeat(wholeNumber("seed", values.seed));
+else await runMany();
+
+async function runMany(): Promise<void> {
+  const minutes = values.minutes === undefined ? null : Number(values.minutes);
+  const seeds = wholeNumber("seeds", values.seeds ?? (minutes === null ? "1000" : String(UNLIMITED_SEEDS)));
+  const processes = wholeNumber("processes", values.processes);
+  const start = wholeNumber("start", values.start);
+  const startedMs = performance.now();
+  const results = await Promise.all(
+    Array.from({ length: processes }, (_, index) =>
+      inProcess({
+        start: start + index,
+        step: processes,
+        seeds: Math.ceil((seeds - index) / processes),
+        minutes,
+      }),
+    ),
+  );
+  const result = joined(results);
+  for (const line of summaryOf(result, start, performance.now() - startedMs)) print(line);
+  const [first] = result.failures;
+  if (first === undefined) return;
+  process.exitCode = 1;
+  await explain(first);
+}
+
+function inProcess(params: BatchParams): Promise<BatchResult> {
+  return new Promise((resolve, reject) => {
+    const child = fork(fileURLToPath(new URL("batch-process.ts", import.meta.url)), [JSON.stringify(params)]);
+    let result: BatchResult | null = null;
+    child.on("message", (message) => (result = message as BatchResult));
+    child.on("error", reject);
+    child.on("exit", (code) => {
+      if (result !== null) resolve(result);
+      else reject(new Error(`a process of the simulation ended with ${String(code)} and without a result`));
+    });
+  });
+}
+
+/** The smallest run that fails like this one, and how to see it again. */
+async function explain({ seed }: Failure): Promise<void> {
+  const { runSeed } = await import("./run.ts");
+  const { shrink } = await import("./shrink.ts");
+  const shrunk = await shrink(await runSeed({ seed }));
+  const again = await runSeed({ seed, only: shrunk.only, keepTrace: true });
+  print(`\nseed ${seed}, shrunk in ${shrunk.runs} runs to ${shrunk.only.length} events: ${shrunk.only.join(", ")}`);
+  for (const line of again.trace.slice(-TRACE_TAIL_LINES)) print(line);
+  if (again.violation !== null) print(`${INVARIANTS[again.violation.invariant]}: ${again.violation.message}`);
+  print(`\nrepeat it: npm run sim -- --seed ${seed} --only ${shrunk.only.join(",")} --trace`);
+}
+
+async function repeat(seed: number): Promise<void> {
+  const { runSeed } = await import("./run.ts");
+  const { findPlant } = await import("./planted/plants.ts");
+  const result = await runSeed({
+    seed,
+    only: values.only?.split(",") ?? null,
+    keepTrace: values.trace,
+    plant: values.plant === undefined ? null : findPlant(values.plant),
+  });
+  for (const line of result.trace) print(line);
+  const { violation } = result;
+  print(
+    `seed ${seed}: ${result.steps} steps, ${result.interleavings} interleavings, ${Math.round(result.virtualMs / 1_000)} s of virtual time, fingerprint ${result.fingerprint}`,
+  );
+  if (violation === null) return print("every invariant holds");
+  process.exitCode = 1;
+  print(`violated at ${(violation.atMs / 1_000).toFixed(3)} s: ${INVARIANTS[violation.invariant]}: ${violation.message}`);
+}
+
+function wholeNumber(name: string, text: string): number {
+  const value = Number(text);
+  if (Number.isSafeInteger(value) && value >= 0) return value;
+  process.stderr.write(`error: --${name} must be a whole number, not ${text}\n${USAGE}`);
+  process.exit(2);
+}

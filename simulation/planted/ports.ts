@@ -1,0 +1,4 @@
+/** What wrappers around ports need. */
+export function abandoned(): AbortSignal {
+  return new AbortController().signal;
+}

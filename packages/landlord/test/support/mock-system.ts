@@ -58,6 +58,8 @@ export interface MockSystem {
     settings?: Partial<ReconcilerSettings>,
     wrap?: (provider: WorkflowProvider) => WorkflowProvider,
   ): Reconciler;
+  /** Ends the reconcilers that run, and starts one with these settings. */
+  restart(settings: Partial<ReconcilerSettings>): Promise<Reconciler>;
   create(name: string, desiredConfig?: JsonObject): Promise<Tenant>;
   /** A client's write: raises the generation. */
   change(id: string, change: Partial<Pick<Tenant, "intent" | "configHash" | "desiredConfig">>): Promise<void>;
@@ -106,12 +108,16 @@ export async function startMockSystem(
       { what },
     );
 
-  return {
+  const system: MockSystem = {
     store,
     engine,
     world,
     worker,
     database,
+    async restart(settings) {
+      await Promise.all(reconcilers.splice(0).map((reconciler) => reconciler.stop()));
+      return system.reconcile(settings);
+    },
     reconcile(settings = {}, wrap = (provider) => provider) {
       const reconciler = createReconciler({
         store,
@@ -190,4 +196,5 @@ export async function startMockSystem(
       await database.drop();
     },
   };
+  return system;
 }

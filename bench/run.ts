@@ -1,10 +1,11 @@
 /**
  * What a user waits for, next to the raw limit of the parts underneath, measured in turn in one run.
  *
- *   npm run bench -- [--quick] [--json FILE]
+ *   npm run bench -- [--quick] [--only latency|fairness] [--json FILE]
  *
  * latency: POST → ready with the mock compute provider through real Restate, one at a time; raw: a bare Restate
- * workflow with the job's step count, called by a client of its own. Nothing here fails a build by time.
+ * workflow with the job's step count, called by a client of its own. fairness: bench/fairness.ts. Nothing here fails a
+ * build by time.
  */
 import { fork, spawn, type ChildProcess } from "node:child_process";
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -12,37 +13,18 @@ import { cpus, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { setTimeout as delay } from "node:timers/promises";
+import { measureFairness } from "./fairness.ts";
+import { createAndWait, nextNumber, quantile, sample, type Figure, type System } from "./measure.ts";
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 /** Journaled steps of a create whose compute is healthy at once: begin, apply. */
 const JOB_STEPS = 2;
-/** Short enough to add little, long enough not to compete with the server for its core. */
-const POLL_MS = 4;
 const GOAL_P50_RATIO = 1.7;
 const GOAL_P99_RATIO = 2.5;
 
 const isQuick = process.argv.includes("--quick");
 const ROUNDS = isQuick ? 3 : 7;
 const SAMPLES_PER_ROUND = isQuick ? 40 : 100;
-
-interface System {
-  readonly apiUrl: string;
-  readonly ingressUrl: string;
-  readonly adminUrl: string;
-  stop(): Promise<void>;
-}
-
-interface Figure {
-  readonly id: string;
-  readonly value: number;
-  readonly unit: "ms";
-  readonly raw: number;
-  readonly ratio: number;
-  readonly goal: string;
-  readonly met: boolean;
-  /** Lowest and highest ratio of the rounds. */
-  readonly spread: readonly [number, number];
-}
 
 async function startSystem(folder: string): Promise<System> {
   const config = join(folder, "bench.yaml");
@@ -99,11 +81,9 @@ async function startRawWorker(adminUrl: string): Promise<ChildProcess> {
   return worker;
 }
 
-let counter = 0;
-
 async function rawSample(system: System): Promise<number> {
   const startedMs = performance.now();
-  const answer = await fetch(`${system.ingressUrl}/RawBench/raw-${process.pid}-${counter++}/run`, {
+  const answer = await fetch(`${system.ingressUrl}/RawBench/raw-${process.pid}-${nextNumber()}/run`, {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: String(JOB_STEPS),
@@ -112,44 +92,19 @@ async function rawSample(system: System): Promise<number> {
   return performance.now() - startedMs;
 }
 
-async function landlordSample(system: System): Promise<number> {
-  const startedMs = performance.now();
-  const created = await fetch(`${system.apiUrl}/v1/tenants`, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ name: `bench-${process.pid}-${counter++}`, compute_config: {} }),
-  });
-  const { id } = (await created.json()) as { id: string };
-  for (;;) {
-    const tenant = (await (await fetch(`${system.apiUrl}/v1/tenants/${id}`)).json()) as {
-      status: string;
-      status_message: string;
-    };
-    if (tenant.status === "ready") return performance.now() - startedMs;
-    if (tenant.status === "failed") throw new Error(`the tenant failed: ${tenant.status_message}`);
-    await delay(POLL_MS);
-  }
-}
-
-async function sample(count: number, run: () => Promise<number>): Promise<number[]> {
-  const samples: number[] = [];
-  for (let index = 0; index < count; index++) samples.push(await run());
-  return samples.sort((a, b) => a - b);
-}
-
-function quantile(sorted: readonly number[], q: number): number {
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? Number.NaN;
+function isWanted(name: string): boolean {
+  return !process.argv.includes("--only") || process.argv[process.argv.indexOf("--only") + 1] === name;
 }
 
 async function measureLatency(system: System): Promise<Figure[]> {
   await sample(30, () => rawSample(system));
-  await sample(30, () => landlordSample(system));
+  await sample(30, () => createAndWait(system));
   const all = { raw: [] as number[], landlord: [] as number[] };
   const ratios: Record<"p50" | "p99", number[]> = { p50: [], p99: [] };
   for (let round = 1; round <= ROUNDS; round++) {
     process.stderr.write(`latency: round ${round} of ${ROUNDS}\n`);
     const raw = await sample(SAMPLES_PER_ROUND, () => rawSample(system));
-    const landlord = await sample(SAMPLES_PER_ROUND, () => landlordSample(system));
+    const landlord = await sample(SAMPLES_PER_ROUND, () => createAndWait(system));
     all.raw.push(...raw);
     all.landlord.push(...landlord);
     ratios.p50.push(quantile(landlord, 0.5) / quantile(raw, 0.5));
@@ -201,7 +156,12 @@ process.stderr.write("starting PostgreSQL, Restate, server, worker and a raw wor
 const system = await startSystem(folder);
 const rawWorker = await startRawWorker(system.adminUrl);
 try {
-  const figures = await measureLatency(system);
+  const figures = [
+    ...(isWanted("latency") ? await measureLatency(system) : []),
+    ...(isWanted("fairness")
+      ? await measureFairness(system, { rounds: isQuick ? 2 : 5, idleSamples: SAMPLES_PER_ROUND })
+      : []),
+  ];
   printTable(figures);
   const file = process.argv[process.argv.indexOf("--json") + 1];
   if (process.argv.includes("--json") && file !== undefined) {

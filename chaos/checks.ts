@@ -43,7 +43,7 @@ export function findLost(expectations: Expectations, tenants: readonly TenantBod
     .filter(({ id }) => !expectations.tenants.has(id))
     .filter(
       (tenant) =>
-        !expectations.lostCreates.some(
+        !expectations.sentCreates.some(
           ({ name, tag }) => name === tenant.name && tag === desiredOf(tenant).tag,
         ),
     )

@@ -16,22 +16,24 @@ export interface Desired {
   readonly note: string;
 }
 
-/** The part of a desired state that a write would have set. */
-export type LostWrite = Partial<Desired>;
+/** The part of a desired state that a write sets. */
+export type OpenWrite = Partial<Desired>;
 
 export interface TenantRecord {
   readonly id: string;
   readonly name: string;
   /** By version: what an answer said. */
   readonly answered: Map<number, Desired>;
-  readonly lost: LostWrite[];
+  /** Writes that have no answer, yet or for ever. */
+  readonly open: Set<OpenWrite>;
   /** A DELETE was accepted. */
   isDeleted: boolean;
   /** Somebody read that it is gone. */
   isGone: boolean;
 }
 
-export interface LostCreate {
+/** A creation that was sent, answered or not. */
+export interface SentCreate {
   readonly name: string;
   readonly tag: string;
 }
@@ -41,25 +43,25 @@ export const NOTE_LABEL = "note";
 
 export interface Expectations {
   readonly tenants: ReadonlyMap<string, TenantRecord>;
-  readonly lostCreates: readonly LostCreate[];
+  readonly sentCreates: readonly SentCreate[];
   /** What must never have been answered, seen while the run went on. */
   readonly violations: readonly string[];
   violation(text: string): void;
   /** Takes note of a tenant that an answer showed. */
   answered(body: TenantBody): TenantRecord;
-  lostCreate(create: LostCreate): void;
+  sentCreate(create: SentCreate): void;
 }
 
 export function createExpectations(): Expectations {
   const tenants = new Map<string, TenantRecord>();
-  const lostCreates: LostCreate[] = [];
+  const sentCreates: SentCreate[] = [];
   const violations: string[] = [];
   return {
     tenants,
-    lostCreates,
+    sentCreates,
     violations,
     violation: (text) => void violations.push(text),
-    lostCreate: (create) => void lostCreates.push(create),
+    sentCreate: (create) => void sentCreates.push(create),
     answered(body) {
       const record = tenants.get(body.id) ?? recordOf(body);
       tenants.set(body.id, record);
@@ -78,7 +80,7 @@ export function createExpectations(): Expectations {
 }
 
 function recordOf({ id, name }: TenantBody): TenantRecord {
-  return { id, name, answered: new Map(), lost: [], isDeleted: false, isGone: false };
+  return { id, name, answered: new Map(), open: new Set(), isDeleted: false, isGone: false };
 }
 
 /** What a tenant's body says of its clients' wishes. */
@@ -115,7 +117,7 @@ export function newestOf(record: TenantRecord): number {
 /** Why the end of a known tenant is not what its users are owed; null when it is. */
 export function problemOf(record: TenantRecord, found: TenantBody | null): string | null {
   const who = `${record.name} (${record.id})`;
-  const lostDelete = record.lost.some(({ wanted }) => wanted === "deleted");
+  const lostDelete = [...record.open].some(({ wanted }) => wanted === "deleted");
   if (found === null) {
     return record.isDeleted || lostDelete ? null : `${who} is gone, and nobody asked for it`;
   }
@@ -132,10 +134,10 @@ export function problemOf(record: TenantRecord, found: TenantBody | null): strin
       ? null
       : `${who} is ${describe(desired)}, and ${describe(answered)} was accepted at version ${found.version}`;
   }
-  if (found.version - newest > record.lost.length) {
-    return `${who} is at version ${found.version}; ${newest} was answered and ${record.lost.length} answers were lost`;
+  if (found.version - newest > record.open.size) {
+    return `${who} is at version ${found.version}; ${newest} was answered and ${record.open.size} answers were lost`;
   }
-  const allowed: readonly Partial<Desired>[] = [record.answered.get(newest) ?? {}, ...record.lost];
+  const allowed: readonly Partial<Desired>[] = [record.answered.get(newest) ?? {}, ...record.open];
   const unexplained = (["wanted", "tag", "note"] as const).filter(
     (key) => !allowed.some((each) => each[key] === desired[key]),
   );

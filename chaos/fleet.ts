@@ -54,6 +54,7 @@ export interface Fleet {
   readonly directApiUrls: readonly string[];
   readonly restateAdminUrl: string;
   readonly namespace: string;
+  readonly databaseUrl: string;
   /** Straight to the database, for checks. */
   readonly sql: SqlClient;
   /** How often a server or worker ended without having been asked or killed; its supervisor started it again. */
@@ -155,6 +156,7 @@ export async function startFleet(settings: Readonly<Record<string, unknown>> = {
     directApiUrls,
     restateAdminUrl: restate.adminUrl,
     namespace: NAMESPACE,
+    databaseUrl: postgres.url,
     sql,
     crashes: () => crashes,
     async stop({ keep }) {

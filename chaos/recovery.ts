@@ -19,7 +19,15 @@ export interface Recovery {
   readonly affected_finished: Quantiles;
   /** Faults of which one or the other could be measured. */
   readonly recoveries: number;
+  /** The faults after which the first success took longest. */
+  readonly slowest: readonly {
+    readonly fault: string;
+    readonly ended_at: string;
+    readonly first_success_ms: number;
+  }[];
 }
+
+const SLOWEST = 5;
 
 export async function measureRecovery(sql: SqlClient, faults: readonly Fault[]): Promise<Recovery> {
   const ends = faults.map(({ endedAt }) => endedAt);
@@ -35,6 +43,18 @@ export async function measureRecovery(sql: SqlClient, faults: readonly Fault[]):
     first_success: quantilesOf(rows.map((row) => row.first_ms)),
     affected_finished: quantilesOf(rows.map((row) => row.affected_ms)),
     recoveries: rows.filter((row) => row.first_ms !== null || row.affected_ms !== null).length,
+    slowest: rows
+      .flatMap(({ first_ms: firstMs }, index) => {
+        const fault = faults[index];
+        return fault === undefined || firstMs === null ? [] : [{ fault, firstMs }];
+      })
+      .toSorted((one, other) => other.firstMs - one.firstMs)
+      .slice(0, SLOWEST)
+      .map(({ fault: { kind, target, detail, endedAt }, firstMs }) => ({
+        fault: `${kind} ${target}: ${detail}`,
+        ended_at: endedAt.toISOString(),
+        first_success_ms: Math.round(firstMs),
+      })),
   };
 }
 

@@ -1,7 +1,7 @@
 /**
  * Chaos on real parts, for some minutes.
  *
- *   npm run chaos -- [--minutes N] [--seed S] [--report FILE]
+ *   npm run chaos -- [--minutes N] [--seed S] [--report FILE] [--keep]
  *
  * Exit code 0: nothing lost, doubled, orphaned or stuck. 1 otherwise, with the logs kept. docs/chaos.md says more.
  */
@@ -19,6 +19,7 @@ const { values } = parseArgs({
     seed: { type: "string" },
     users: { type: "string", default: "6" },
     report: { type: "string" },
+    keep: { type: "boolean", default: false },
   },
 });
 const minutes = positive("minutes", values.minutes);
@@ -48,6 +49,8 @@ function summarise(report: ChaosReport): void {
       `affected operations p50 ${recovery.affected_finished.p50_ms}, p99 ${recovery.affected_finished.p99_ms}, max ${recovery.affected_finished.max_ms}; ` +
       `all settled ${report.settled_after_ms} after the last fault`,
   );
+  for (const { fault, ended_at: at, first_success_ms: ms } of recovery.slowest)
+    say(`slow: ${ms} ms after ${fault} (${at})`);
   for (const kind of ["lost", "duplicated", "orphaned", "stuck", "broken"] as const) {
     for (const problem of report[kind].slice(0, SHOWN)) say(`${kind}: ${problem}`);
   }
@@ -65,6 +68,7 @@ const report = await runChaos({
   users: positive("users", values.users),
   namesPerUser: 5,
   settleWithinMs: SETTLE_WITHIN_MS,
+  keepLogs: values.keep,
   say,
 });
 summarise(report);

@@ -1,6 +1,6 @@
 /**
- * A user with some names of its own. It creates, changes, archives and deletes tenants of these names for ever, at
- * either server, and keeps the expectations: what was answered, and which answers were lost.
+ * A user with some names, its own and some that it shares with all others. It creates, changes, archives and deletes
+ * tenants of these names for ever, at either server, and keeps the expectations: what was sent, and what was answered.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { TenantBody } from "../packages/landlord/src/contract/tenant.ts";
@@ -24,6 +24,8 @@ export interface UserFigures {
 }
 
 export interface UserOptions {
+  /** Unlike all others: part of the tags of its writes. */
+  readonly id: string;
   readonly names: readonly string[];
   readonly apiUrls: readonly string[];
   readonly expectations: Expectations;
@@ -65,11 +67,11 @@ export async function runUser(options: UserOptions): Promise<void> {
   }
 }
 
-function createUser({ apiUrls, expectations, random, figures }: UserOptions): {
+function createUser({ id, apiUrls, expectations, random, figures }: UserOptions): {
   step(name: string, slot: Slot): Promise<Slot>;
 } {
   let counter = 0;
-  const freshTag = (name: string): string => `${name}.${++counter}`;
+  const freshTag = (name: string): string => `${name}.${id}.${++counter}`;
 
   /** Null when there was no answer, or one that leaves open whether the request took effect. */
   async function send(
@@ -106,11 +108,9 @@ function createUser({ apiUrls, expectations, random, figures }: UserOptions): {
 
   async function post(name: string, slot: Extract<Slot, { kind: "unknown" }>): Promise<Slot> {
     const headers: Record<string, string> = slot.key === null ? {} : { "idempotency-key": slot.key };
+    expectations.sentCreate({ name, tag: slot.tag });
     const answer = await send("POST", "/v1/tenants", slot.body, headers);
-    if (answer === null) {
-      expectations.lostCreate({ name, tag: slot.tag });
-      return slot;
-    }
+    if (answer === null) return slot;
     if (answer.status === 201) {
       figures.accepted += 1;
       return { kind: "tenant", record: expectations.answered(answer.body as TenantBody) };
@@ -131,12 +131,13 @@ function createUser({ apiUrls, expectations, random, figures }: UserOptions): {
     const body = answer.body as TenantBody;
     const isKnown =
       expectations.tenants.has(body.id) ||
-      expectations.lostCreates.some((lost) => lost.name === name && lost.tag === desiredOf(body).tag);
+      expectations.sentCreates.some((lost) => lost.name === name && lost.tag === desiredOf(body).tag);
     if (!isKnown) expectations.violation(`unknown: nobody created ${name} (${body.id}), and it is there`);
     return { kind: "tenant", record: expectations.answered(body) };
   }
 
   async function read(name: string, record: TenantRecord): Promise<Slot> {
+    const newest = newestOf(record);
     const answer = await send("GET", `/v1/tenants/${record.id}`);
     if (answer === null) return { kind: "tenant", record };
     if (answer.status === 404) {
@@ -147,7 +148,6 @@ function createUser({ apiUrls, expectations, random, figures }: UserOptions): {
       return { kind: "free" };
     }
     const body = answer.body as TenantBody;
-    const newest = newestOf(record);
     if (body.version < newest) {
       expectations.violation(
         `lost: ${name} (${record.id}) was at version ${newest}, and is at ${body.version}`,
@@ -163,19 +163,18 @@ function createUser({ apiUrls, expectations, random, figures }: UserOptions): {
     const verb = random.weighted(VERBS.map((each) => [each.weight[wanted], each] as const));
     const request = verb.request(freshTag(name), random);
     const headers: Record<string, string> = random.chance(0.6) ? { "if-match": `"${newest}"` } : {};
+    record.open.add(request.effect);
     const answer = await send(
       request.method,
       `/v1/tenants/${record.id}${request.path}`,
       request.body,
       headers,
     );
-    if (answer === null) {
-      record.lost.push(request.effect);
-      return { kind: "tenant", record };
-    }
+    if (answer === null) return { kind: "tenant", record };
     if (answer.status >= 400) {
       figures.refused += 1;
       const code = codeOf(answer);
+      record.open.delete(request.effect);
       if (![...possible(record)].some((each) => mayBeRefused(each, code, request.effect))) {
         expectations.violation(
           `broken: ${verb.operationId} of ${name} (${record.id}) was refused with ${answer.status} ${code}`,
@@ -186,6 +185,7 @@ function createUser({ apiUrls, expectations, random, figures }: UserOptions): {
     figures.accepted += 1;
     const body = answer.body as TenantBody;
     const next = expectations.answered(body);
+    record.open.delete(request.effect);
     const ignored = ignoredBy(next.answered.get(body.version), request.effect);
     if (ignored !== null || body.version < newest) {
       expectations.violation(
@@ -216,10 +216,10 @@ function createUser({ apiUrls, expectations, random, figures }: UserOptions): {
   };
 }
 
-/** What clients may have made of it, by answers and by requests whose answers were lost. */
+/** What clients may have made of it, by answers and by requests that have none. */
 function possible(record: TenantRecord): ReadonlySet<Wanted> {
-  const known = record.answered.get(newestOf(record))?.wanted;
-  return new Set([known, ...record.lost.map(({ wanted }) => wanted)].filter((each) => each !== undefined));
+  const writes = [...record.answered.values(), ...record.open];
+  return new Set(writes.flatMap(({ wanted }) => wanted ?? []));
 }
 
 function ignoredBy(answered: Desired | undefined, effect: Partial<Desired>): string | null {

@@ -1,6 +1,6 @@
 /** Every write that the API offers on tenants, and what it does to a desired state. */
 import type { JsonObject } from "../packages/landlord/src/domain/json.ts";
-import { NOTE_LABEL, TAG_VARIABLE, type LostWrite, type Wanted } from "./expectation.ts";
+import { NOTE_LABEL, TAG_VARIABLE, type OpenWrite, type Wanted } from "./expectation.ts";
 import type { Random } from "./random.ts";
 
 export interface Request {
@@ -9,7 +9,7 @@ export interface Request {
   readonly path: string;
   readonly body?: JsonObject;
   /** What it sets, if it is accepted. */
-  readonly effect: LostWrite;
+  readonly effect: OpenWrite;
 }
 
 export interface Verb {
@@ -68,7 +68,7 @@ export const VERBS: readonly Verb[] = [
 ];
 
 /** Refusals that are right for a tenant in this state; anything else is a violation. */
-export function mayBeRefused(wanted: Wanted, code: string, effect: LostWrite): boolean {
+export function mayBeRefused(wanted: Wanted, code: string, effect: OpenWrite): boolean {
   switch (code) {
     case "precondition_failed":
     case "write_contention":

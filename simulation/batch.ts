@@ -74,10 +74,9 @@ export function joined(results: readonly BatchResult[]): BatchResult {
   return {
     seeds: sum(({ seeds }) => seeds),
     failures: results.flatMap(({ failures }) => failures).sort((one, other) => one.seed - other.seed),
-    counts: Object.fromEntries(COUNTED_KINDS.map((kind) => [kind, sum(({ counts }) => counts[kind])])) as Record<
-      CountedKind,
-      number
-    >,
+    counts: Object.fromEntries(
+      COUNTED_KINDS.map((kind) => [kind, sum(({ counts }) => counts[kind])]),
+    ) as Record<CountedKind, number>,
     interleavings: results.flatMap((result) => result.interleavings),
     fewestTenants: Math.min(...results.map((result) => result.fewestTenants)),
     steps: sum((result) => result.steps),

@@ -11,7 +11,11 @@ import { addTransition, findTenant, type ChoreRow, type Database, type OrphanRow
 
 const RUN_LIMIT_MS = 300_000;
 
-export function takeChore({ tables, nowMs: clock }: Database, name: string, everyMs: number): JsonObject | null {
+export function takeChore(
+  { tables, nowMs: clock }: Database,
+  name: string,
+  everyMs: number,
+): JsonObject | null {
   const nowMs = clock();
   const row = tables.chores.get(name);
   if (row !== undefined && row.nextRunMs > nowMs && row.nextRunMs <= nowMs + 2 * everyMs) return null;
@@ -34,7 +38,8 @@ export function finishChore({ tables, nowMs: clock }: Database, name: string, re
   const row = tables.chores.get(name);
   if (row === undefined) return;
   const nowMs = clock();
-  const isAskedAgain = row.requestedAt !== null && row.takenMs !== null && row.requestedAt.getTime() > row.takenMs;
+  const isAskedAgain =
+    row.requestedAt !== null && row.takenMs !== null && row.requestedAt.getTime() > row.takenMs;
   tables.chores.set(name, {
     ...row,
     report,
@@ -62,7 +67,10 @@ export function getChore({ tables }: Database, name: string): Chore | null {
   return { requestedAt: row.requestedAt, finishedAt: row.finishedAt, report: row.report };
 }
 
-export function describeOwners({ tables, nowMs }: Database, tenantIds: readonly string[]): readonly ResourceOwner[] {
+export function describeOwners(
+  { tables, nowMs }: Database,
+  tenantIds: readonly string[],
+): readonly ResourceOwner[] {
   return tenantIds.map((tenantId) => {
     const tenant = tables.tenants.get(tenantId)?.tenant;
     const buried = tables.tombstones.get(tenantId);
@@ -99,12 +107,17 @@ export function listScopes(
     ...[...tables.tenants.values()].map(({ tenant }) => ({ ...tenant, scopes: tenant.observed.scopes })),
     ...[...tables.tombstones.values()].map(({ tombstone }) => tombstone),
   ];
-  const scopes = named.filter((each) => each.computeProvider === computeProvider).flatMap((each) => each.scopes);
+  const scopes = named
+    .filter((each) => each.computeProvider === computeProvider)
+    .flatMap((each) => each.scopes);
   return [...new Set(scopes)].sort().slice(0, limit);
 }
 
-const orphanKey = (orphan: { readonly computeProvider: string; readonly scope: string; readonly tenantId: string }): string =>
-  JSON.stringify([orphan.computeProvider, orphan.scope, orphan.tenantId]);
+const orphanKey = (orphan: {
+  readonly computeProvider: string;
+  readonly scope: string;
+  readonly tenantId: string;
+}): string => JSON.stringify([orphan.computeProvider, orphan.scope, orphan.tenantId]);
 
 export function recordOrphans(
   { tables, nowMs: clock }: Database,

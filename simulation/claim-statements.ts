@@ -31,7 +31,8 @@ export function claimDue(database: Database, params: ClaimDue, seen: Facts): rea
 }
 
 const isDue = ({ dueMs }: WorkRow, nowMs: number): boolean => dueMs !== null && dueMs <= nowMs;
-const isFree = ({ leaseUntilMs }: WorkRow, nowMs: number): boolean => leaseUntilMs === null || leaseUntilMs <= nowMs;
+const isFree = ({ leaseUntilMs }: WorkRow, nowMs: number): boolean =>
+  leaseUntilMs === null || leaseUntilMs <= nowMs;
 const byDueTime = (one: WorkRow, other: WorkRow): number => (one.dueMs ?? 0) - (other.dueMs ?? 0);
 
 interface Waiting {
@@ -74,18 +75,25 @@ function fairChoice(
   const admitted = waiting.filter(({ row: { computeProvider: name, lane } }) => {
     const isStarted = takeOne(name, () =>
       Math.min(
-        (starts.byComputeProvider[name]?.maxInFlight ?? Infinity) - countOf((row) => row.computeProvider === name),
+        (starts.byComputeProvider[name]?.maxInFlight ?? Infinity) -
+          countOf((row) => row.computeProvider === name),
         tokensOf(database, name, starts, nowMs),
       ),
     );
     const isRepaired =
       lane !== "repair" ||
-      takeOne(`${name}/repair`, () => starts.repairsInFlight - countOf((row) => row.computeProvider === name && row.lane === lane));
+      takeOne(
+        `${name}/repair`,
+        () => starts.repairsInFlight - countOf((row) => row.computeProvider === name && row.lane === lane),
+      );
     return isStarted && isRepaired;
   });
   const others = Math.max(1, Math.floor(starts.maxInFlight * SHARE_OF_OTHER_LANES));
   return admitted
-    .filter(({ row }, index) => index + 1 <= (row.lane === "interactive" ? starts.maxInFlight : others) - busy.length)
+    .filter(
+      ({ row }, index) =>
+        index + 1 <= (row.lane === "interactive" ? starts.maxInFlight : others) - busy.length,
+    )
     .map(({ row }) => row);
 }
 
@@ -157,7 +165,9 @@ export function claimResync(database: Database, params: ClaimResync, seen: Facts
     nextRunMs: nowMs + params.everyMs,
   });
   return [...tables.work.values()]
-    .filter((row) => row.resyncMs !== null && row.resyncMs <= nowMs && row.dueMs === null && isFree(row, nowMs))
+    .filter(
+      (row) => row.resyncMs !== null && row.resyncMs <= nowMs && row.dueMs === null && isFree(row, nowMs),
+    )
     .filter(({ tenantId }) => seen.work.has(tenantId))
     .sort((one, other) => (one.resyncMs ?? 0) - (other.resyncMs ?? 0))
     .slice(0, params.limit)

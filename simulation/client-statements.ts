@@ -131,8 +131,7 @@ export function listTenants(
         (filter.minRetryCount === null || (tenant.workflowRetryCount ?? -1) >= filter.minRetryCount),
     )
     .sort(
-      (one, other) =>
-        one.createdAt.getTime() - other.createdAt.getTime() || (one.id < other.id ? -1 : 1),
+      (one, other) => one.createdAt.getTime() - other.createdAt.getTime() || (one.id < other.id ? -1 : 1),
     );
   return { tenants: found.slice(filter.offset, filter.offset + filter.limit), total: found.length };
 }

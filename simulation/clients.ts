@@ -30,7 +30,7 @@ class NoAnswerError extends UnavailableError {}
 export function startClients(actions: readonly Action[], dependencies: ClientDependencies): void {
   for (const action of actions) {
     const life = newLife(`client-${action.tenantName.slice("tenant-".length)}`);
-    dependencies.scheduler.after(action.atMs, 0, () => send(action, life, 1, dependencies));
+    dependencies.scheduler.plan(action.atMs, () => send(action, life, 1, dependencies));
   }
 }
 
@@ -54,7 +54,9 @@ function send(action: Action, life: Life, attempt: number, dependencies: ClientD
       },
       (error: unknown) => {
         trace(life.party, () => `${action.id} refused: ${String(error)}`);
-        const isPassing = error instanceof UnavailableError || (error instanceof HttpError && error.code === "write_contention");
+        const isPassing =
+          error instanceof UnavailableError ||
+          (error instanceof HttpError && error.code === "write_contention");
         if (!isPassing && !(error instanceof HttpError)) throw error;
         if (!isPassing || attempt >= ATTEMPTS) return;
         const delayMs = random.between(PAUSE_MS.low, PAUSE_MS.high);

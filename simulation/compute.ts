@@ -16,7 +16,11 @@ import { forbids, nameOf, type Host, type Resource, type World } from "./world.t
 export const COMPUTE_NAME = "simulated";
 
 /** How a call gets to the host, and its answer back. */
-export type HostCall = <T>(name: string, signal: AbortSignal | null, perform: () => T | Promise<T>) => Promise<T>;
+export type HostCall = <T>(
+  name: string,
+  signal: AbortSignal | null,
+  perform: () => T | Promise<T>,
+) => Promise<T>;
 
 /** How compute behaves at the moment. */
 export interface ComputeConditions {
@@ -57,7 +61,9 @@ export function createSimulatedCompute(
     [...host.resources.values()].filter(({ state }) => state !== "ended");
 
   const isHealthy = (resource: Resource): boolean =>
-    resource.state === "running" && resource.config["unhealthy"] !== true && conditions.nowMs() >= resource.healthyAtMs;
+    resource.state === "running" &&
+    resource.config["unhealthy"] !== true &&
+    conditions.nowMs() >= resource.healthyAtMs;
 
   function look(ref: ComputeRef): Observation {
     const foreign = ref.scopes.find((scope) => scope !== host.scope);
@@ -65,7 +71,7 @@ export function createSimulatedCompute(
       const message = `This worker cannot see ${foreign}.`;
       return { ...NOTHING, scope: host.scope, presence: "unknown", health: "unknown", message };
     }
-    const newest = [...own(ref.tenantId)].sort((one, other) => other.generation - one.generation)[0];
+    const newest = [...own(ref.tenantId)].sort(byLifeAndGeneration)[0];
     if (newest === undefined) return { ...NOTHING, scope: host.scope };
     const blindness = conditions.blindness();
     if (blindness === "presence") {
@@ -75,11 +81,15 @@ export function createSimulatedCompute(
     const message = "It ended with exit code 1.";
     if (newest.state === "exited") return { ...seenAs(newest, "exited"), message };
     if (newest.state === "ended") return { ...NOTHING, scope: host.scope, health: "exited", message };
-    if (blindness === "health") return { ...seenAs(newest, "unknown"), message: "The health check could not be made." };
+    if (blindness === "health")
+      return { ...seenAs(newest, "unknown"), message: "The health check could not be made." };
     const healthy = isHealthy(newest);
     if (healthy) world.see(newest);
     const health = healthy ? "healthy" : conditions.nowMs() < newest.healthyAtMs ? "starting" : "unhealthy";
-    return { ...seenAs(newest, health), message: healthy ? null : "The workload does not answer its health check." };
+    return {
+      ...seenAs(newest, health),
+      message: healthy ? null : "The workload does not answer its health check.",
+    };
   }
 
   function seenAs(newest: Resource, health: Observation["health"]): Observation {
@@ -119,10 +129,12 @@ export function createSimulatedCompute(
     const stale = staleFor(spec);
     if (stale !== null) return stale;
     const present = host.resources.get(name);
-    const isSame = !settings.comparesSpecs || (present?.configHash === spec.configHash && !present.isUnlabelled);
+    const isSame =
+      !settings.comparesSpecs || (present?.configHash === spec.configHash && !present.isUnlabelled);
     if (present?.state === "running" && isSame) return null;
     host.resources.delete(name);
-    if (settings.hasFences && own(spec.tenantId).some((each) => each.name !== name && each.state !== "ended")) return null;
+    if (settings.hasFences && own(spec.tenantId).some((each) => each.name !== name && each.state !== "ended"))
+      return null;
     const { tenantId, generation, configHash, config } = spec;
     const healthyAtMs = conditions.nowMs() + conditions.healthyAfterMs();
     world.start(host, { name, tenantId, generation, configHash, config, healthyAtMs, ...SOUND });
@@ -146,15 +158,22 @@ export function createSimulatedCompute(
         if (refused !== null) return { kind: "stale", generation: refused };
       }
       if (hasExited) {
-        throw new ComputeError("workload_exited", "The workload had ended, and was started again.", { retryable: true });
+        throw new ComputeError("workload_exited", "The workload had ended, and was started again.", {
+          retryable: true,
+        });
       }
-      return { kind: "applied", observation: await call("look", signal, () => look(ref)) };
+      const observation = await call("look", signal, () => look(ref));
+      if (observation.presence === "present" && observation.configHash !== spec.configHash) {
+        throw new ComputeError("compute_changed", "Somebody changed it meanwhile.", { retryable: true });
+      }
+      return { kind: "applied", observation };
     },
     async destroy(ref, { signal }) {
       return call("destroy", signal, async () => {
         const fence = { generation: ref.generation, kind: "destroy", configHash: "-" } as const;
         const higher = settings.hasFences ? world.raise(host, ref, fence) : null;
-        if (higher === null) await stop(own(ref.tenantId).filter(({ generation }) => generation <= ref.generation));
+        if (higher === null)
+          await stop(own(ref.tenantId).filter(({ generation }) => generation <= ref.generation));
         return look(ref);
       });
     },
@@ -193,6 +212,11 @@ const NOTHING = {
   resourceIds: {},
   endpoints: [],
 } as const;
+
+/** What lives comes before the memory of what ended, and the newest first. */
+function byLifeAndGeneration(one: Resource, other: Resource): number {
+  return Number(one.state === "ended") - Number(other.state === "ended") || other.generation - one.generation;
+}
 
 function refuse(config: JsonObject, failure: "retryable" | "terminal" | null): void {
   const kind = failure ?? config["fail"];

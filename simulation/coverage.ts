@@ -81,7 +81,8 @@ function branchNodes(source: ts.SourceFile): readonly ts.Node[] {
   const found: ts.Node[] = [];
   const visit = (node: ts.Node): void => {
     if (ts.isFunctionDeclaration(node) && node.body !== undefined) found.push(node.body);
-    if (ts.isIfStatement(node)) found.push(node.thenStatement, ...(node.elseStatement === undefined ? [] : [node.elseStatement]));
+    if (ts.isIfStatement(node))
+      found.push(node.thenStatement, ...(node.elseStatement === undefined ? [] : [node.elseStatement]));
     if (ts.isConditionalExpression(node)) found.push(node.whenTrue, node.whenFalse);
     if (ts.isBinaryExpression(node) && BRANCHING.has(node.operatorToken.kind)) found.push(node.right);
     if (ts.isCaseOrDefaultClause(node) && node.statements[0] !== undefined) found.push(node.statements[0]);

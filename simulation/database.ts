@@ -3,7 +3,17 @@
  * whole at one moment. What PostgreSQL does in between two moments (a claim reads its facts before it locks) is two
  * calls here as well. Who watches is told of every row that changed.
  */
-import type { Breaker, Chore, IdempotentAnswer, OperationEvent, OperationRecord, Orphan, StoredTenant, Tombstone, Transition } from "../packages/landlord/src/store/store.ts";
+import type {
+  Breaker,
+  Chore,
+  IdempotentAnswer,
+  OperationEvent,
+  OperationRecord,
+  Orphan,
+  StoredTenant,
+  Tombstone,
+  Transition,
+} from "../packages/landlord/src/store/store.ts";
 import type { JsonObject } from "../packages/landlord/src/domain/json.ts";
 import type { Lane } from "../packages/landlord/src/domain/tenant.ts";
 
@@ -97,7 +107,7 @@ export interface Change {
 export interface Database {
   tables: Tables;
   /** Its clock, in milliseconds since the epoch. */
-  nowMs(): number;
+  readonly nowMs: () => number;
   /** The last number that a sequence gave; a sequence survives a rollback. */
   nextId(): number;
   readonly instanceId: string;
@@ -173,10 +183,7 @@ export function findTenant(tables: Tables, idOrName: string): StoredTenant | nul
   return null;
 }
 
-export function addTransition(
-  database: Database,
-  row: Omit<Transition, "id" | "position" | "at">,
-): void {
+export function addTransition(database: Database, row: Omit<Transition, "id" | "position" | "at">): void {
   const id = database.nextId();
   database.tables.transitions.set(id, { ...row, id, position: null, at: new Date(database.nowMs()) });
 }

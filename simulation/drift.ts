@@ -34,13 +34,13 @@ export function disturbCompute(kind: DriftKind, world: World, database: Database
 
 /** What had been removed runs again: somebody started a copy, or an effect came later than any fence was kept. */
 function bringBack(host: Host, database: Database, random: Random): boolean {
-  const { tombstones, tenants } = database.tables;
-  const gone = [
-    ...[...tombstones.values()].map(({ tombstone }) => tombstone),
-    ...[...tenants.values()]
-      .filter(({ tenant }) => tenant.status === "archived")
-      .map(({ tenant }) => ({ tenantId: tenant.id, generation: tenant.generation })),
-  ].filter(({ tenantId }) => !tenants.has(tenantId) || tenants.get(tenantId)?.tenant.status === "archived");
+  const { transitions, tenants } = database.tables;
+  const gone = [...transitions.values()].filter(({ tenantId, toStatus }) => {
+    const present = tenants.get(tenantId)?.tenant;
+    return present === undefined
+      ? toStatus === null
+      : toStatus === "archived" && present.status === "archived";
+  });
   if (gone.length === 0) return false;
   const { tenantId, generation } = random.pick(gone);
   const name = nameOf({ tenantId, generation });

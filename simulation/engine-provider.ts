@@ -1,18 +1,36 @@
 /** The simulated engine behind the WorkflowProvider port. */
-import { WORKFLOW_NAME, type QueryMethod, type QueryRequest } from "../packages/landlord/src/contract/job.ts";
+import {
+  nameInScope,
+  WORKFLOW_NAME,
+  type QueryMethod,
+  type QueryRequest,
+} from "../packages/landlord/src/contract/job.ts";
 import type { Json } from "../packages/landlord/src/domain/json.ts";
-import { EngineUnavailableError, NoWorkerError, type WorkflowProvider } from "../packages/landlord/src/workflow/provider.ts";
+import {
+  EngineUnavailableError,
+  NoWorkerError,
+  type WorkflowProvider,
+} from "../packages/landlord/src/workflow/provider.ts";
 import type { SimulatedEngine } from "./engine.ts";
 
-export const ENGINE_NAME = "simulated";
+const ENGINE_NAME = "simulated";
 
 /** How a call gets to the engine, and its answer back. What `perform` throws is thrown to the caller. */
 export type EngineCall = <T>(name: string, signal: AbortSignal, perform: () => T | Promise<T>) => Promise<T>;
 
-/** A question to a worker that serves this workflow's queries. */
-export type Ask = (worker: string, method: QueryMethod, request: QueryRequest, signal: AbortSignal) => Promise<Json>;
+/** A question to one of these workers. */
+export type Ask = (
+  workers: readonly string[],
+  method: QueryMethod,
+  request: QueryRequest,
+  signal: AbortSignal,
+) => Promise<Json>;
 
-export function createSimulatedProvider(engine: SimulatedEngine, call: EngineCall, ask: Ask): WorkflowProvider {
+export function createSimulatedProvider(
+  engine: SimulatedEngine,
+  call: EngineCall,
+  ask: Ask,
+): WorkflowProvider {
   return {
     name: ENGINE_NAME,
     invoke: ({ workflowName, request, signal }) =>
@@ -23,17 +41,19 @@ export function createSimulatedProvider(engine: SimulatedEngine, call: EngineCal
         return engine.invoke(workflowName, request);
       }),
     getWorkflowStatus: ({ executions, signal }) =>
-      call("status", signal, () => executions.map(({ executionId }) => engine.statusOf(executionId))),
+      call("status", signal, () => executions.map(({ executionId }) => engine.shownStatusOf(executionId))),
     stop: ({ execution, force, signal }) =>
       call("stop", signal, () => engine.stop(execution.executionId, force)),
-    query: ({ method, request, signal }) =>
+    query: ({ method, request, scope, signal }) =>
       call("query", signal, () => {
-        const [worker] = engine.workers(WORKFLOW_NAME);
-        if (worker === undefined) throw new NoWorkerError("No worker has registered at the engine yet.");
-        return ask(worker, method, request, signal);
+        // A worker that serves a scope's workflow answers its questions, too.
+        const workers = engine.workers(nameInScope(WORKFLOW_NAME, scope ?? null));
+        if (workers.length === 0) throw new NoWorkerError("No worker that could answer has registered yet.");
+        return ask(workers, method, request, signal);
       }),
     ensureWorkflow: ({ signal }) => call("ensure", signal, () => undefined),
-    watchCompletion: ({ execution, signal }) => call("watch", signal, () => engine.watch(execution.executionId)),
+    watchCompletion: ({ execution, signal }) =>
+      call("watch", signal, () => engine.watch(execution.executionId)),
     health: ({ signal }) => call("health", signal, () => undefined),
     close: () => Promise.resolve(),
   };

@@ -34,8 +34,10 @@ export interface WorkerLink {
   cancel(worker: string, executionId: string): void;
   /** The worker can be reached, and has this attempt or is yet to get it. */
   isWorkingOn(worker: string, executionId: string, attempt: number): boolean;
-  /** One of these, by chance. */
-  choose(workers: readonly string[]): string;
+  /** One of these for an execution. */
+  choose(workers: readonly string[], executionId: string): string;
+  /** How long an execution that was just taken is not shown yet. */
+  visibilityLagMs(): number;
   /** Runs `effect` later, but not while the engine is down. */
   after(delayMs: number, effect: () => void): void;
   monotonicMs(): number;
@@ -65,6 +67,7 @@ interface MutableExecution {
   readonly request: ProvisionRequest | null;
   readonly workflowName: string;
   readonly journal: Map<string, unknown>;
+  readonly visibleFromMs: number;
   status: WorkflowStatus;
   /** Of the attempt that is running, or the last one. Answers of any other are refused. */
   attempt: number;
@@ -76,16 +79,27 @@ interface MutableExecution {
 
 export interface SimulatedEngine {
   invoke(workflowName: string, request: ProvisionRequest): Execution;
+  /** As it is. */
   statusOf(executionId: string): WorkflowStatus;
+  /** As it is shown: one that was just taken may be unknown for a moment. */
+  shownStatusOf(executionId: string): WorkflowStatus;
   stop(executionId: string, force: boolean): Execution;
   /** Resolves when the execution has ended. */
   watch(executionId: string): Promise<WorkflowStatus>;
   register(worker: string, workflowNames: readonly string[]): void;
+  /** It is given nothing new. */
+  unregister(worker: string): void;
   isServed(workflowName: string): boolean;
   workers(workflowName: string): readonly string[];
   /** From workers. False: this attempt is over, and its worker has to leave it. */
   remember(executionId: string, attempt: number, step: string, answer: unknown): boolean;
-  suspend(executionId: string, attempt: number, step: string, durationMs: number, isWaiting: boolean): boolean;
+  suspend(
+    executionId: string,
+    attempt: number,
+    step: string,
+    durationMs: number,
+    isWaiting: boolean,
+  ): boolean;
   complete(executionId: string, attempt: number, result: JobResult | null): boolean;
   fail(executionId: string, attempt: number, message: string): boolean;
   /** It is back after an outage: every attempt that was running is repeated. */
@@ -123,6 +137,7 @@ export function createSimulatedEngine(
       request,
       workflowName,
       journal: new Map(),
+      visibleFromMs: link.monotonicMs() + link.visibilityLagMs(),
       status,
       attempt: 0,
       worker: null,
@@ -154,7 +169,7 @@ export function createSimulatedEngine(
     if (execution.isStopping) return end(execution, cancelled(execution.executionId));
     const eligible = [...(services.get(execution.workflowName) ?? [])];
     if (eligible.length === 0) return link.after(settings.retryMaxMs, () => dispatch(execution));
-    const worker = link.choose(eligible);
+    const worker = link.choose(eligible, execution.executionId);
     execution.attempt += 1;
     execution.worker = worker;
     execution.status = { ...execution.status, subState: "running", nextRetryAt: null };
@@ -178,7 +193,11 @@ export function createSimulatedEngine(
     const retryCount = status.retryCount + 1;
     const error: ErrorRecord = { code: "attempt_failed", message };
     if (retryCount >= settings.maxAttempts) {
-      end(execution, { ...statusOf(executionId, "failed"), retryCount, error: { ...error, code: "execution_failed" } });
+      end(execution, {
+        ...statusOf(executionId, "failed"),
+        retryCount,
+        error: { ...error, code: "execution_failed" },
+      });
       return;
     }
     const delayMs = Math.min(settings.retryInitialMs * 2 ** (retryCount - 1), settings.retryMaxMs);
@@ -191,10 +210,16 @@ export function createSimulatedEngine(
     invoke(workflowName, request) {
       const { execution_id: executionId } = request;
       const alreadyExisted = executions.has(executionId);
-      if (!alreadyExisted) dispatch(accept(executionId, workflowName, request, statusOf(executionId, "running")));
+      if (!alreadyExisted)
+        dispatch(accept(executionId, workflowName, request, statusOf(executionId, "running")));
       return { executionId, handle: `handle-${executionId}`, alreadyExisted };
     },
     statusOf: (executionId) => executions.get(executionId)?.status ?? statusOf(executionId, "unknown"),
+    shownStatusOf(executionId) {
+      const execution = executions.get(executionId);
+      const isShown = execution !== undefined && link.monotonicMs() >= execution.visibleFromMs;
+      return isShown ? execution.status : statusOf(executionId, "unknown");
+    },
     stop(executionId, force) {
       const existing = executions.get(executionId);
       if (existing === undefined) {
@@ -209,7 +234,8 @@ export function createSimulatedEngine(
         if (!isDeaf) {
           link.after(force ? 0 : settings.stopDelayMs, () => {
             // What is killed says nothing any more.
-            if (isPresent(existing)) end(existing, { ...cancelled(executionId), ...(force ? { error: null } : {}) });
+            if (isPresent(existing))
+              end(existing, { ...cancelled(executionId), ...(force ? { error: null } : {}) });
           });
         }
       }
@@ -227,6 +253,10 @@ export function createSimulatedEngine(
         workers.add(worker);
         services.set(name, workers);
       }
+    },
+    unregister(worker) {
+      for (const [name, workers] of services)
+        if (workers.delete(worker) && workers.size === 0) services.delete(name);
     },
     isServed: (workflowName) => services.has(workflowName),
     workers: (workflowName) => [...(services.get(workflowName) ?? [])],

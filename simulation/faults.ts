@@ -41,6 +41,13 @@ function matches(pattern: string, party: string): boolean {
   return party === pattern || party.startsWith(`${pattern}-`);
 }
 
+/** Nobody in particular, a party, a kind of party, or one of its calls: `engine.invoke`. */
+function isAimedAt(pattern: string, to: string, name: string): boolean {
+  if (pattern === "") return true;
+  const [party = "", call] = pattern.split(".");
+  return matches(party, to) && (call === undefined || call === name);
+}
+
 const RESTART_MS = 500;
 
 export function createFaults(
@@ -67,7 +74,10 @@ export function createFaults(
 
   function happen(fault: Fault): void {
     if (isMended) return;
-    trace("faults", () => `${fault.id} ${fault.kind} ${fault.party} ${fault.other} ${Math.round(fault.durationMs)} ms`);
+    trace(
+      "faults",
+      () => `${fault.id} ${fault.kind} ${fault.party} ${fault.other} ${Math.round(fault.durationMs)} ms`,
+    );
     switch (fault.kind) {
       case "crash":
         if (victims().crash(fault.party, fault.durationMs)) count("crash");
@@ -124,7 +134,7 @@ export function createFaults(
 
   const lastsNow = (kind: Fault["kind"]): boolean => [...lasting].some((fault) => fault.kind === kind);
 
-  for (const fault of faults) scheduler.after(fault.atMs, 0, () => happen(fault));
+  for (const fault of faults) scheduler.plan(fault.atMs, () => happen(fault));
 
   function take(found: (fault: Fault) => boolean): Fault | null {
     const index = waiting.findIndex(found);
@@ -141,10 +151,10 @@ export function createFaults(
     count,
     take: (kind, party) => take((fault) => fault.kind === kind && matches(fault.party, party)),
     lasts: lastsNow,
-    faultFor(from, to): CallFault | null {
+    faultFor(from, to, name): CallFault | null {
       if (waiting.length === 0) return null;
       const fault = take(
-        (each) => isCallFault(each) && matches(each.party, from) && (each.other === "" || matches(each.other, to)),
+        (each) => isCallFault(each) && matches(each.party, from) && isAimedAt(each.other, to, name),
       );
       return fault !== null && isCallFault(fault) ? { kind: fault.kind, delayMs: fault.durationMs } : null;
     },

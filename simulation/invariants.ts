@@ -27,7 +27,7 @@ export interface Violation {
 }
 
 /** Thrown where the violation happens, and the end of the run. */
-export class ViolationError extends Error {
+class ViolationError extends Error {
   readonly violation: Violation;
   constructor(violation: Violation) {
     super(`${INVARIANTS[violation.invariant]}: ${violation.message}`);
@@ -45,13 +45,17 @@ export interface Invariants extends EngineWatcher, WorldWatcher {
   /** Keeps the violation without throwing it. */
   note(invariant: Invariant, message: string): void;
   readonly first: Violation | null;
+  wasRemoved(tenantId: string): boolean;
 }
 
 export interface Subjects {
+  readonly removesOrphans: boolean;
   readonly database: Database;
-  engine(): SimulatedEngine;
+  readonly engine: () => SimulatedEngine;
   readonly world: World;
   nowMs(): number;
+  /** A tenant of this id was removed, and nobody has forgotten it. */
+  wasRemoved(tenantId: string): boolean;
   /** By how much the database's clock was set back, in all. */
   setBackMs(): number;
 }
@@ -61,7 +65,6 @@ export function createInvariants(subjects: Subjects): Invariants {
   const removed = new Set<string>();
   /** Compute of removed tenants that a sweep took to be there: only to be removed again. */
   const adopted = new Set<string>();
-  const expected = new Map<string, { readonly generation: number; readonly intent: string; readonly configHash: string }>();
   let first: Violation | null = null;
   /** Operations from before the engine lost its memory may be run by it again. */
   let engineForgotMs = -1;
@@ -81,10 +84,13 @@ export function createInvariants(subjects: Subjects): Invariants {
 
   function watchClient({ tenantId, before, after }: Change): void {
     if (after === null) return;
-    const { generation, intent, configHash, name } = after.tenant;
+    const { intent, name } = after.tenant;
     holds(!removed.has(tenantId), 4, () => `${name} came back after it had been removed`);
-    holds(before?.tenant.intent !== "deleted" || intent === "deleted", 4, () => `${name} was deleted, and then was not`);
-    expected.set(tenantId, { generation, intent, configHash });
+    holds(
+      before?.tenant.intent !== "deleted" || intent === "deleted",
+      4,
+      () => `${name} was deleted, and then was not`,
+    );
   }
 
   function watchAdoption({ tenantId, after }: Change): void {
@@ -94,15 +100,35 @@ export function createInvariants(subjects: Subjects): Invariants {
 
   function watchReconciler(change: Change): void {
     const { tenantId, before, after, caller, holder } = change;
-    holds(holder === null || holder === caller, 2, () => `${caller} wrote ${nameOf(change)}, which ${holder} holds`);
+    holds(
+      holder === null || holder === caller,
+      2,
+      () => `${caller} wrote ${nameOf(change)}, which ${holder} holds`,
+    );
     if (after === null) {
       removed.add(tenantId);
-      holds(before?.tenant.intent === "deleted", 1, () => `${nameOf(change)} was removed, and nobody wanted that`);
-      holds(database.tables.tombstones.has(tenantId), 4, () => `${nameOf(change)} was removed without a tombstone`);
-      holds(world.resourcesOf(tenantId).length === 0, 3, () => `${nameOf(change)} was removed and its compute was not`);
+      holds(
+        before?.tenant.intent === "deleted",
+        1,
+        () => `${nameOf(change)} was removed, and nobody wanted that`,
+      );
+      holds(
+        database.tables.tombstones.has(tenantId),
+        4,
+        () => `${nameOf(change)} was removed without a tombstone`,
+      );
+      holds(
+        world.resourcesOf(tenantId).length === 0,
+        3,
+        () => `${nameOf(change)} was removed and its compute was not`,
+      );
       return;
     }
-    holds(before !== null && (!removed.has(tenantId) || adopted.has(tenantId)), 4, () => `${nameOf(change)} was written after its removal`);
+    holds(
+      before !== null && (!removed.has(tenantId) || adopted.has(tenantId)),
+      4,
+      () => `${nameOf(change)} was written after its removal`,
+    );
     if (before === null) return;
     const [old, now] = [before.tenant, after.tenant];
     holds(
@@ -116,13 +142,21 @@ export function createInvariants(subjects: Subjects): Invariants {
 
   function watchAttempts(old: Tenant, now: Tenant): void {
     if (old.generation !== now.generation || isSettled(now)) return;
-    holds(now.attempts >= old.attempts, 7, () => `the count of ${now.name}'s attempts fell from ${old.attempts} to ${now.attempts}`);
+    holds(
+      now.attempts >= old.attempts,
+      7,
+      () => `the count of ${now.name}'s attempts fell from ${old.attempts} to ${now.attempts}`,
+    );
   }
 
   function watchSuccess(tenant: Tenant): void {
     const { name, generation, observedGeneration, id, configHash } = tenant;
     if (tenant.status === "ready") {
-      holds(observedGeneration === generation, 5, () => `${name} is ready at ${observedGeneration}, and wanted at ${generation}`);
+      holds(
+        observedGeneration === generation,
+        5,
+        () => `${name} is ready at ${observedGeneration}, and wanted at ${generation}`,
+      );
       holds(
         world.wasHealthy(id, generation, configHash),
         5,
@@ -144,7 +178,11 @@ export function createInvariants(subjects: Subjects): Invariants {
       if (record.finishedAt === null) unfinished += 1;
       else if (record.finishedAt.getTime() === database.nowMs()) {
         const status = subjects.engine().statusOf(record.executionId);
-        holds(status.state !== "running", 2, () => `operation ${record.id} was closed while its execution runs`);
+        holds(
+          status.state !== "running",
+          2,
+          () => `operation ${record.id} was closed while its execution runs`,
+        );
       }
     }
     holds(unfinished <= 1, 2, () => `a tenant has ${unfinished} unfinished operations`);
@@ -162,7 +200,9 @@ export function createInvariants(subjects: Subjects): Invariants {
     const { nextAttemptAt, name } = before.tenant;
     const isStart = after.tenant.workflowExecutionId !== before.tenant.workflowExecutionId;
     holds(
-      !isStart || nextAttemptAt === null || nextAttemptAt.getTime() <= database.nowMs() + subjects.setBackMs(),
+      !isStart ||
+        nextAttemptAt === null ||
+        nextAttemptAt.getTime() <= database.nowMs() + subjects.setBackMs(),
       7,
       () => `an attempt of ${name} began before its backoff was over`,
     );
@@ -172,6 +212,7 @@ export function createInvariants(subjects: Subjects): Invariants {
     get first() {
       return first;
     },
+    wasRemoved: (tenantId) => removed.has(tenantId),
     violated,
     note,
     committed(change) {
@@ -184,23 +225,17 @@ export function createInvariants(subjects: Subjects): Invariants {
     acknowledged(tenant) {
       if (isRestored) return;
       const row = database.tables.tenants.get(tenant.id);
-      const known = expected.get(tenant.id);
       holds(
         row !== undefined ? row.tenant.generation >= tenant.generation : removed.has(tenant.id),
         1,
         () => `a change of ${tenant.name} was accepted as generation ${tenant.generation}, and is not there`,
       );
-      holds(known !== undefined && known.generation >= tenant.generation, 1, () => `nobody wrote ${tenant.name}`);
     },
     forgot(who) {
       engineForgotMs = subjects.nowMs();
       if (who === "engine") return;
       isRestored = true;
       removed.clear();
-      expected.clear();
-      for (const [id, { tenant }] of database.tables.tenants) {
-        expected.set(id, tenant);
-      }
     },
     accepted(execution) {
       if (isRestored) return;
@@ -211,8 +246,10 @@ export function createInvariants(subjects: Subjects): Invariants {
       );
     },
     remembered(execution, step, answer) {
-      if (step !== "begin" || answer !== true || engineForgotMs >= 0) return;
+      if (step !== "begin" || answer !== true || isRestored) return;
       const operation = operationOf(database, execution);
+      // An engine that lost its memory has lost the ids that were occupied, and those of what had ended.
+      if (operation?.finishedAt !== null && engineForgotMs >= 0) return;
       holds(
         operation !== null && operation.finishedAt === null,
         4,
@@ -225,19 +262,29 @@ export function createInvariants(subjects: Subjects): Invariants {
       holds(
         fence === undefined || fence.generation <= resource.generation,
         4,
-        () => `generation ${resource.generation} of a tenant was started after generation ${fence?.generation}`,
+        () =>
+          `generation ${resource.generation} of a tenant was started after generation ${fence?.generation}`,
       );
       if (isRestored) return;
-      holds(!removed.has(resource.tenantId), 4, () => `compute was started for a tenant that had been removed`);
+      holds(
+        !removed.has(resource.tenantId),
+        4,
+        () => `compute was started for a tenant that had been removed`,
+      );
       const all = world.resourcesOf(resource.tenantId);
-      holds(all.length === 1, 2, () => `a tenant has ${all.length} sets of compute: ${all.map(({ name }) => name).join(", ")}`);
+      holds(
+        all.length === 1,
+        2,
+        () => `a tenant has ${all.length} sets of compute: ${all.map(({ name }) => name).join(", ")}`,
+      );
     },
   };
 
   function watchOnlyOne(execution: ExecutionView, engine: SimulatedEngine): void {
     for (const other of engine.executions()) {
       if (other.executionId === execution.executionId || other.state !== "running") continue;
-      if (other.request?.tenant_id !== execution.request?.tenant_id || other.journal.get("begin") !== true) continue;
+      if (other.request?.tenant_id !== execution.request?.tenant_id || other.journal.get("begin") !== true)
+        continue;
       violated(2, `two executions of one tenant run: ${other.executionId} and ${execution.executionId}`);
     }
   }
@@ -265,7 +312,11 @@ export function restingProblem(subjects: Subjects): Omit<Violation, "atMs"> | nu
     for (const resource of host.resources.values()) {
       if (resource.state === "ended") continue;
       const owner = database.tables.tenants.get(resource.tenantId);
-      if (owner === undefined || owner.tenant.status === "archived") {
+      const isReported =
+        !subjects.removesOrphans &&
+        [...database.tables.orphans.values()].some(({ tenantId }) => tenantId === resource.tenantId);
+      if (owner === undefined && isReported && !subjects.wasRemoved(resource.tenantId)) continue;
+      if (owner === undefined || (owner.tenant.status === "archived" && !owner.tenant.paused)) {
         return { invariant: 3, message: `${resource.name} belongs to no tenant that should have it` };
       }
     }
@@ -273,7 +324,10 @@ export function restingProblem(subjects: Subjects): Omit<Violation, "atMs"> | nu
   return historyProblem(database);
 }
 
-function problemOf({ tenant }: StoredTenant, { database, world, engine }: Subjects): Omit<Violation, "atMs"> | null {
+function problemOf(
+  { tenant }: StoredTenant,
+  { database, world, engine }: Subjects,
+): Omit<Violation, "atMs"> | null {
   const { name, status, id } = tenant;
   const resources = world.resourcesOf(id);
   const unfinished = [...database.tables.operations.values()].filter(
@@ -284,7 +338,8 @@ function problemOf({ tenant }: StoredTenant, { database, world, engine }: Subjec
     const why = tenant.lastError?.message ?? "it does not say why";
     return { invariant: 6, message: `${name} is still ${status} at generation ${tenant.generation}: ${why}` };
   }
-  if (unfinished.length > 0) return { invariant: 2, message: `${name} is ${status} with an unfinished operation` };
+  if (unfinished.length > 0)
+    return { invariant: 2, message: `${name} is ${status} with an unfinished operation` };
   for (const execution of engine().executions()) {
     if (execution.request?.tenant_id === id && execution.state === "running") {
       return { invariant: 2, message: `${name} is ${status}, and an execution of it runs` };
@@ -298,9 +353,13 @@ function problemOf({ tenant }: StoredTenant, { database, world, engine }: Subjec
       resource?.generation === tenant.generation &&
       resource.configHash === tenant.configHash &&
       resource.state === "running";
-    if (!isRight) return { invariant: 5, message: `${name} is ready at ${tenant.generation}, and there is ${namesOf(resources)}` };
+    if (!isRight)
+      return {
+        invariant: 5,
+        message: `${name} is ready at ${tenant.generation}, and there is ${namesOf(resources)}`,
+      };
   }
-  if (status === "archived" && resources.length > 0) {
+  if (status === "archived" && resources.length > 0 && !tenant.paused) {
     return { invariant: 3, message: `${name} is archived, and there is ${namesOf(resources)}` };
   }
   return null;
@@ -323,13 +382,19 @@ function historyProblem({ tables }: Database): Omit<Violation, "atMs"> | null {
   for (const row of rows) {
     const before = last.has(row.tenantId) ? (last.get(row.tenantId) ?? null) : null;
     if (row.fromStatus !== before) {
-      return { invariant: 1, message: `history of ${row.tenantName}: ${before} is followed by a change from ${row.fromStatus}` };
+      return {
+        invariant: 1,
+        message: `history of ${row.tenantName}: ${before} is followed by a change from ${row.fromStatus}`,
+      };
     }
     last.set(row.tenantId, row.toStatus);
   }
   for (const { tenant } of tables.tenants.values()) {
     if (last.get(tenant.id) !== tenant.status) {
-      return { invariant: 1, message: `${tenant.name} is ${tenant.status}, and its history ends with ${last.get(tenant.id)}` };
+      return {
+        invariant: 1,
+        message: `${tenant.name} is ${tenant.status}, and its history ends with ${last.get(tenant.id)}`,
+      };
     }
   }
   const positions = rows.map(({ position }) => position ?? 0).sort((one, other) => one - other);

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { joined, type BatchParams, type BatchResult, type Failure } from "./batch.ts";
 import { INVARIANTS } from "./invariants.ts";
+import { MENDED } from "./trace.ts";
 import { summaryOf } from "./report.ts";
 
 const USAGE = `npm run sim -- [--seeds N] [--start S] [--minutes M] [--processes P]
@@ -29,6 +30,7 @@ const { values } = parseArgs({
 /** More seeds than any number of minutes can use up. */
 const UNLIMITED_SEEDS = 1_000_000_000;
 const TRACE_TAIL_LINES = 60;
+const REST_LINES = 12;
 
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
@@ -79,10 +81,19 @@ async function explain({ seed }: Failure): Promise<void> {
   const { shrink } = await import("./shrink.ts");
   const shrunk = await shrink(await runSeed({ seed }));
   const again = await runSeed({ seed, only: shrunk.only, keepTrace: true });
-  print(`\nseed ${seed}, shrunk in ${shrunk.runs} runs to ${shrunk.only.length} events: ${shrunk.only.join(", ")}`);
-  for (const line of again.trace.slice(-TRACE_TAIL_LINES)) print(line);
+  print(
+    `\nseed ${seed}, shrunk in ${shrunk.runs} runs to ${shrunk.only.length} events: ${shrunk.only.join(", ")}`,
+  );
+  for (const line of tailOf(again.trace)) print(line);
   if (again.violation !== null) print(`${INVARIANTS[again.violation.invariant]}: ${again.violation.message}`);
   print(`\nrepeat it: npm run sim -- --seed ${seed} --only ${shrunk.only.join(",")} --trace`);
+}
+
+/** The last lines; of what came after everything was mended, where nothing much happens, only the first. */
+function tailOf(trace: readonly string[]): readonly string[] {
+  const mended = trace.findIndex((line) => line.includes(MENDED));
+  const end = mended < 0 ? trace.length : mended + REST_LINES;
+  return trace.slice(Math.max(0, end - TRACE_TAIL_LINES), end);
 }
 
 async function repeat(seed: number): Promise<void> {
@@ -101,7 +112,9 @@ async function repeat(seed: number): Promise<void> {
   );
   if (violation === null) return print("every invariant holds");
   process.exitCode = 1;
-  print(`violated at ${(violation.atMs / 1_000).toFixed(3)} s: ${INVARIANTS[violation.invariant]}: ${violation.message}`);
+  print(
+    `violated at ${(violation.atMs / 1_000).toFixed(3)} s: ${INVARIANTS[violation.invariant]}: ${violation.message}`,
+  );
 }
 
 function wholeNumber(name: string, text: string): number {

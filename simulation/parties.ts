@@ -30,11 +30,18 @@ export function thaw(life: Life, scheduler: Scheduler): void {
 
 /** What goes wrong with one call. */
 export interface CallFault {
-  readonly kind: "lost_call" | "lost_answer" | "delayed_call" | "delayed_answer" | "duplicated_call" | "crash_before" | "crash_after";
+  readonly kind:
+    | "lost_call"
+    | "lost_answer"
+    | "delayed_call"
+    | "delayed_answer"
+    | "duplicated_call"
+    | "crash_before"
+    | "crash_after";
   readonly delayMs: number;
 }
 
-export interface Call<T> {
+export interface Call {
   readonly from: Life;
   /** The party that is called. */
   readonly to: string;
@@ -43,23 +50,23 @@ export interface Call<T> {
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
   /** At the far end. What it throws travels back like an answer. */
-  perform(): unknown;
+  readonly perform: () => unknown;
   /** The error of a call that did not come through. */
-  failure(reason: string): Error;
+  readonly failure: (reason: string) => Error;
 }
 
 /** What the network asks before it moves anything. */
 export interface Conditions {
   /** A fault that waits for a call like this one; asking takes it. */
-  faultFor(from: string, to: string, name: string): CallFault | null;
-  isReachable(from: string, to: string): boolean;
-  crash(party: string): void;
+  readonly faultFor: (from: string, to: string, name: string) => CallFault | null;
+  readonly isReachable: (from: string, to: string) => boolean;
+  readonly crash: (party: string) => void;
 }
 
 export interface Network {
-  call<T>(call: Call<T>): Promise<T>;
+  call<T>(call: Call): Promise<T>;
   /** Runs `effect` in this life, `delayMs` from now: not if it is over by then, and later if it is frozen. */
-  deliver(life: Life, delayMs: number, effect: () => void, activity?: number): () => void;
+  readonly deliver: (life: Life, delayMs: number, effect: () => void, activity?: number) => () => void;
   /** Calls and effects that a fault holds up, and that are yet to arrive. */
   readonly late: LateCounter;
 }
@@ -71,7 +78,7 @@ export interface LateCounter {
   add(delayMs: number): void;
 }
 
-export function createLateCounter(scheduler: Scheduler): LateCounter {
+function createLateCounter(scheduler: Scheduler): LateCounter {
   let count = 0;
   return {
     get count() {
@@ -99,7 +106,9 @@ export function createNetwork(
   let calls = 0;
 
   const latency = (): number =>
-    random.chance(SLOW_SHARE) ? random.between(SLOW_MS.low, SLOW_MS.high) : random.between(LATENCY_MS.low, LATENCY_MS.high);
+    random.chance(SLOW_SHARE)
+      ? random.between(SLOW_MS.low, SLOW_MS.high)
+      : random.between(LATENCY_MS.low, LATENCY_MS.high);
 
   function deliver(life: Life, delayMs: number, effect: () => void, activity = 0): () => void {
     let isCancelled = false;
@@ -115,11 +124,17 @@ export function createNetwork(
     };
   }
 
-  function call<T>(params: Call<T>): Promise<T> {
+  function call<T>(params: Call): Promise<T> {
     const fault = conditions.faultFor(params.from.party, params.to, params.name);
     return new Promise<T>((resolve, reject) => {
       const settle = { resolve: resolve as (value: unknown) => void, reject };
-      new OpenCall(params, settle, fault, { scheduler, conditions, trace, late, latency, deliver }, ++calls).begin();
+      new OpenCall(
+        params,
+        settle,
+        fault,
+        { scheduler, conditions, trace, late, latency, deliver },
+        ++calls,
+      ).begin();
     });
   }
 
@@ -131,7 +146,7 @@ interface Ways {
   readonly conditions: Conditions;
   readonly trace: Trace;
   readonly late: LateCounter;
-  latency(): number;
+  readonly latency: () => number;
   readonly deliver: Network["deliver"];
 }
 
@@ -142,7 +157,7 @@ interface Settle {
 
 /** A call under way. A class, and not closures: there are thousands in a run. */
 class OpenCall {
-  readonly #call: Call<unknown>;
+  readonly #call: Call;
   readonly #settle: Settle;
   readonly #fault: CallFault | null;
   readonly #ways: Ways;
@@ -151,7 +166,7 @@ class OpenCall {
   #isOver = false;
   #cancelTimeout: (() => void) | null = null;
 
-  constructor(call: Call<unknown>, settle: Settle, fault: CallFault | null, ways: Ways, activity: number) {
+  constructor(call: Call, settle: Settle, fault: CallFault | null, ways: Ways, activity: number) {
     this.#call = call;
     this.#settle = settle;
     this.#fault = fault;

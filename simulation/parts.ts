@@ -45,6 +45,8 @@ export interface Parts {
   mend(): void;
 }
 
+/** Shorter than what the reconciler grants an engine (visibilityGraceMs). */
+const LONGEST_LAG_MS = 1_200;
 const BACKUP_MS = 500;
 const BACKUPS_KEPT = 20;
 
@@ -64,8 +66,10 @@ export function createParts(dependencies: PartsDependencies): Parts {
     return life === undefined || !life.isOver;
   };
   const engine = createEngine(dependencies, engineLife, workers);
-  const ask: Ask = (worker, method, request, signal) =>
-    network.call({
+  const askedFirst = random.fork("questions");
+  const ask: Ask = (asked, method, request, signal) => {
+    const worker = askedFirst.pick(asked);
+    return network.call({
       from: engineLife,
       to: worker,
       name: method,
@@ -74,6 +78,7 @@ export function createParts(dependencies: PartsDependencies): Parts {
       perform: () => workers.get(worker)?.answer(method, request),
       failure: (reason) => new NoWorkerError(`The worker did not answer: ${reason}.`),
     });
+  };
 
   function live(party: string): void {
     const number = (lives.get(party)?.number ?? 0) + 1;
@@ -158,14 +163,22 @@ export function createParts(dependencies: PartsDependencies): Parts {
 }
 
 function createEngine(
-  { scheduler, network, random, invariants }: PartsDependencies,
+  { plan, scheduler, network, random, invariants }: PartsDependencies,
   life: Life,
   workers: ReadonlyMap<string, WorkerPart>,
 ): SimulatedEngine {
   const onTheirWay = new Set<string>();
+  const pinned = new Map<string, string>();
   const chance = random.fork("engine");
   const tell = (worker: string, name: string, perform: () => void): Promise<void> =>
-    network.call<void>({ from: life, to: worker, name, timeoutMs: ENGINE_TIMEOUT_MS, perform, failure: workerGone });
+    network.call<void>({
+      from: life,
+      to: worker,
+      name,
+      timeoutMs: ENGINE_TIMEOUT_MS,
+      perform,
+      failure: workerGone,
+    });
   return createSimulatedEngine(
     ENGINE_SETTINGS,
     {
@@ -177,10 +190,20 @@ function createEngine(
           .finally(() => onTheirWay.delete(key));
       },
       cancel: (worker, executionId) =>
-        void tell(worker, "cancel", () => workers.get(worker)?.worker.cancel(executionId)).catch(() => undefined),
+        void tell(worker, "cancel", () => workers.get(worker)?.worker.cancel(executionId)).catch(
+          () => undefined,
+        ),
       isWorkingOn: (worker, executionId, attempt) =>
-        onTheirWay.has(`${executionId}/${attempt}`) || workers.get(worker)?.worker.has(executionId, attempt) === true,
-      choose: (eligible) => chance.pick(eligible),
+        onTheirWay.has(`${executionId}/${attempt}`) ||
+        workers.get(worker)?.worker.has(executionId, attempt) === true,
+      choose(eligible, executionId) {
+        // On hosts of their own workers are deployments of their own: an execution stays where it began.
+        const known = plan.isShared ? undefined : pinned.get(executionId);
+        const worker = known !== undefined && eligible.includes(known) ? known : chance.pick(eligible);
+        pinned.set(executionId, worker);
+        return worker;
+      },
+      visibilityLagMs: () => (chance.chance(plan.laggingShare) ? chance.between(0, LONGEST_LAG_MS) : 0),
       after: (delayMs, effect) => void network.deliver(life, delayMs, effect),
       monotonicMs: () => scheduler.nowMs,
     },

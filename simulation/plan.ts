@@ -70,12 +70,18 @@ export interface Plan {
   /** Compute is on one host that every worker sees, or each worker has its own. */
   readonly isShared: boolean;
   readonly onDeadline: "keep_retrying" | "fail";
+  /** Compute that belongs to nobody is removed, and not only reported. */
+  readonly removeOrphans: boolean;
+  /** The share of executions that the engine shows only a while after it took them. */
+  readonly laggingShare: number;
   /** Operations at once. */
   readonly maxInFlight: number;
   readonly actions: readonly Action[];
   readonly faults: readonly Fault[];
 }
 
+/** The share of runs in which every worker sees the same host. */
+const SHARED_SHARE = 1;
 /** Clients and faults act until here; then everything is mended. */
 export const ACTIVE_MS = 45_000;
 /** The longest time that a call may be under way. */
@@ -91,8 +97,10 @@ export function drawPlan(random: Random): Plan {
   return {
     servers,
     workers,
-    isShared: true,
+    isShared: random.chance(SHARED_SHARE),
     onDeadline: random.chance(0.3) ? "fail" : "keep_retrying",
+    removeOrphans: random.chance(0.5),
+    laggingShare: random.chance(0.3) ? 0.5 : 0,
     maxInFlight: random.chance(0.3) ? 2 + random.int(3) : 100,
     actions: drawActions(random.fork("actions")),
     faults: drawFaults(random.fork("faults"), servers, workers),
@@ -123,7 +131,12 @@ function drawLife(random: Random, tenantName: string): readonly Omit<Action, "id
     const changes = random.int(5);
     for (let change = 0; change < changes; change++) {
       // Some changes follow each other closely, some meet a tenant at rest, some come at the same moment.
-      atMs += random.pick([0, random.between(0, 300), random.between(300, 3_000), random.between(3_000, 9_000)]);
+      atMs += random.pick([
+        0,
+        random.between(0, 300),
+        random.between(300, 3_000),
+        random.between(3_000, 9_000),
+      ]);
       add(random.pick(["update", "update", "update", "describe", "pause"]));
       if (actions.at(-1)?.kind === "pause") {
         atMs += random.between(500, 6_000);
@@ -151,12 +164,16 @@ function drawConfig(random: Random): JsonObject {
   return { size };
 }
 
-type Draw = (random: Random, servers: readonly string[], workers: readonly string[]) => Omit<Fault, "id" | "atMs" | "kind">;
+type Draw = (
+  random: Random,
+  servers: readonly string[],
+  workers: readonly string[],
+) => Omit<Fault, "id" | "atMs" | "kind">;
 
 const CALLERS = ["server", "server", "worker", "client", "engine"] as const;
 const CALLED: Readonly<Record<(typeof CALLERS)[number], readonly string[]>> = {
-  server: ["database", "engine", "engine"],
-  worker: ["engine", "host"],
+  server: ["database", "database.commit", "engine", "engine.invoke", "engine.invoke", "engine.stop"],
+  worker: ["engine", "engine.complete", "host", "host.launch"],
   client: ["server"],
   engine: ["worker"],
 };
@@ -242,7 +259,11 @@ const DRAWS: Readonly<Record<FaultKind, { readonly weight: number; readonly draw
   compute_strayed: { weight: 0.7, draw: ofAll(0, 1) },
 };
 
-function drawFaults(random: Random, servers: readonly string[], workers: readonly string[]): readonly Fault[] {
+function drawFaults(
+  random: Random,
+  servers: readonly string[],
+  workers: readonly string[],
+): readonly Fault[] {
   // Some runs are calm: what only faults can hide shows there.
   const count = random.chance(0.1) ? random.int(4) : 6 + random.int(26);
   const total = FAULT_KINDS.reduce((sum, kind) => sum + DRAWS[kind].weight, 0);

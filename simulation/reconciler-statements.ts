@@ -1,7 +1,20 @@
 /** The reconciler's statements, as store/postgres/work-store.ts has them. Each happens whole. */
-import type { Commit, CommitOutcome, OperationRecord, OperationUpdate, StoredTenant } from "../packages/landlord/src/store/store.ts";
+import type {
+  Commit,
+  CommitOutcome,
+  OperationRecord,
+  OperationUpdate,
+  StoredTenant,
+} from "../packages/landlord/src/store/store.ts";
 import type { Tenant } from "../packages/landlord/src/domain/tenant.ts";
-import { addTransition, ConstraintError, type Database, unfinishedOf, type OperationRow, type WorkRow } from "./database.ts";
+import {
+  addTransition,
+  ConstraintError,
+  type Database,
+  unfinishedOf,
+  type OperationRow,
+  type WorkRow,
+} from "./database.ts";
 
 const SEQUENCE_BATCH = 1_000;
 const GARBAGE_BATCH = 1_000;
@@ -39,7 +52,8 @@ function commitOne(database: Database, commit: Commit, caller: string): CommitOu
   refuseViolations(database, commit);
   if (commit.newOperation !== null) openOperation(database, commit);
   if (commit.operationUpdate !== null) updateOperation(database, commit.operationUpdate);
-  const after = commit.remove === null ? writeRow(database, commit, before) : bury(database, commit.remove, before);
+  const after =
+    commit.remove === null ? writeRow(database, commit, before) : bury(database, commit.remove, before);
   if (commit.transition !== null) {
     addTransition(database, {
       ...commit.transition,
@@ -50,12 +64,23 @@ function commitOne(database: Database, commit: Commit, caller: string): CommitOu
     });
   }
   if (commit.remove === null) tables.work.set(work.tenantId, queued(work, commit, nowMs));
-  database.tell({ tenantId: commit.tenantId, before, after, by: "reconciler", caller, holder: work.leaseOwner });
+  database.tell({
+    tenantId: commit.tenantId,
+    before,
+    after,
+    by: "reconciler",
+    caller,
+    holder: work.leaseOwner,
+  });
   return "committed";
 }
 
 /** The row of the due queue after a commit. */
-function queued(work: WorkRow, { wakeSeq, release, restart, newOperation, operationUpdate }: Commit, nowMs: number): WorkRow {
+function queued(
+  work: WorkRow,
+  { wakeSeq, release, restart, newOperation, operationUpdate }: Commit,
+  nowMs: number,
+): WorkRow {
   const isClosed = operationUpdate !== null && operationUpdate.outcome !== null;
   const next: WorkRow = {
     ...work,
@@ -73,7 +98,10 @@ function queued(work: WorkRow, { wakeSeq, release, restart, newOperation, operat
   };
 }
 
-function refuseViolations(database: Database, { tenantId, tenant, newOperation, operationUpdate }: Commit): void {
+function refuseViolations(
+  database: Database,
+  { tenantId, tenant, newOperation, operationUpdate }: Commit,
+): void {
   if (tenant !== null && tenant.observedGeneration > tenant.generation) {
     throw new ConstraintError("tenants: observed_generation is above generation");
   }
@@ -181,7 +209,10 @@ function bury(database: Database, remove: NonNullable<Commit["remove"]>, { tenan
     tenant.id,
     known === undefined
       ? { tombstone, createdMs: nowMs }
-      : { ...known, tombstone: { ...known.tombstone, generation: tombstone.generation, expiresAt: tombstone.expiresAt } },
+      : {
+          ...known,
+          tombstone: { ...known.tombstone, generation: tombstone.generation, expiresAt: tombstone.expiresAt },
+        },
   );
   return null;
 }
@@ -228,7 +259,8 @@ export function closeBreaker(database: Database, key: string): void {
 export function takeProbe(database: Database, key: string, probeInMs: number): boolean {
   const nowMs = database.nowMs();
   const before = database.tables.breakers.get(key);
-  if (before?.state !== "open" || before.nextProbeAt === null || before.nextProbeAt.getTime() > nowMs) return false;
+  if (before?.state !== "open" || before.nextProbeAt === null || before.nextProbeAt.getTime() > nowMs)
+    return false;
   database.tables.breakers.set(key, { ...before, nextProbeAt: new Date(nowMs + probeInMs) });
   return true;
 }
@@ -246,7 +278,10 @@ export function collectGarbage(database: Database, historyRetentionMs: number): 
   const { tables } = database;
   const nowMs = database.nowMs();
   const oldMs = nowMs - historyRetentionMs;
-  const newest = [...tables.transitions.values()].reduce((highest, { position }) => Math.max(highest, position ?? 0), 0);
+  const newest = [...tables.transitions.values()].reduce(
+    (highest, { position }) => Math.max(highest, position ?? 0),
+    0,
+  );
   return (
     sweep(tables.keys, ({ expiresMs }) => expiresMs <= nowMs) +
     sweep(tables.tombstones, ({ tombstone }) => tombstone.expiresAt.getTime() <= nowMs) +

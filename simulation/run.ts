@@ -4,7 +4,13 @@ import type { Logger } from "../packages/landlord/src/telemetry/logger.ts";
 import { startClients } from "./clients.ts";
 import { createDatabase, type Database } from "./database.ts";
 import { createFaults, type FaultBoard } from "./faults.ts";
-import { createInvariants, restingProblem, type Invariants, type Subjects, type Violation } from "./invariants.ts";
+import {
+  createInvariants,
+  restingProblem,
+  type Invariants,
+  type Subjects,
+  type Violation,
+} from "./invariants.ts";
 import { createNetwork, type Network } from "./parties.ts";
 import { createParts, type Parts } from "./parts.ts";
 import { ACTIVE_MS, drawPlan, LAST_ARRIVAL_MS, type CountedKind, type Plan } from "./plan.ts";
@@ -12,7 +18,7 @@ import type { Plant } from "./planted.ts";
 import { createRandom, textHash } from "./random.ts";
 import { createScheduler, type Scheduler } from "./scheduler.ts";
 import { EPOCH_MS, FENCE_RETENTION_MS } from "./settings.ts";
-import { createTrace } from "./trace.ts";
+import { createTrace, MENDED } from "./trace.ts";
 import { createWorld } from "./world.ts";
 
 export interface RunOptions {
@@ -72,7 +78,7 @@ export async function runSeed(options: RunOptions): Promise<RunResult> {
   const isOver = (): boolean => invariants.first !== null;
   await guarded(invariants, () => scheduler.run(ACTIVE_MS, isOver));
   if (!isOver()) {
-    trace("faults", () => "everything is mended");
+    trace("faults", () => MENDED);
     faults.mend();
     parts.mend();
     await guarded(invariants, () => untilRest(stage, isOver));
@@ -114,13 +120,16 @@ function setUp(
     },
   });
   const subjects: Subjects = {
+    removesOrphans: plan.removeOrphans,
+    wasRemoved: (tenantId) => invariants.wasRemoved(tenantId),
     database,
     engine: () => parts.engine,
     world,
     nowMs: () => scheduler.nowMs,
     setBackMs: () =>
       plan.faults.reduce(
-        (sum, { kind, durationMs }) => (kind === "database_clock_jump" && durationMs < 0 ? sum - durationMs : sum),
+        (sum, { kind, durationMs }) =>
+          kind === "database_clock_jump" && durationMs < 0 ? sum - durationMs : sum,
         0,
       ),
   };
@@ -166,7 +175,10 @@ function setUp(
 }
 
 /** Virtual time passes until every tenant is at rest and nothing late is yet to come. */
-async function untilRest({ scheduler, network, subjects, invariants }: Stage, isOver: () => boolean): Promise<void> {
+async function untilRest(
+  { scheduler, network, subjects, invariants }: Stage,
+  isOver: () => boolean,
+): Promise<void> {
   const giveUpMs = LAST_ARRIVAL_MS + REST_MS;
   for (let untilMs = scheduler.nowMs + LEAST_REST_MS; ; untilMs = scheduler.nowMs + LOOK_MS) {
     await scheduler.run(untilMs, () => isOver() || scheduler.steps > STEPS_LIMIT);
@@ -201,7 +213,8 @@ function onlySome(plan: Plan, only: readonly string[] | null): Plan {
 
 /** What production code logs as an error, it did not expect: nothing that happens here may surprise it. */
 function loggerOf(invariants: Invariants, trace: (party: string, line: () => string) => void): Logger {
-  const line = (fields: object, message: string): void => trace("log", () => `${message} ${JSON.stringify(fields)}`);
+  const line = (fields: object, message: string): void =>
+    trace("log", () => `${message} ${JSON.stringify(fields)}`);
   const logger: Logger = {
     trace: line,
     debug: line,

@@ -18,6 +18,8 @@ export interface Scheduler {
    * @param activity the call that this is a part of, to count interleavings; 0 for none
    */
   after(delayMs: number, activity: number, effect: () => void): () => void;
+  /** Runs `effect` at this time, before others of that moment. What is planned draws no chance: without it, the rest stays as it is. */
+  plan(timeMs: number, effect: () => void): void;
   /** Runs entries until none is due by `untilMs`, or `isOver` says so, or an entry throws. */
   run(untilMs: number, isOver?: () => boolean): Promise<void>;
 }
@@ -73,6 +75,10 @@ export function createScheduler(random: Random): Scheduler {
       push(heap, entry);
       count(activity, 1);
       return () => (entry.effect = null);
+    },
+    plan(timeMs, effect) {
+      push(heap, { timeMs, order: -1, activity: 0, effect });
+      count(0, 1);
     },
     run(untilMs, isOver = () => false) {
       return new Promise((resolve, reject) => {

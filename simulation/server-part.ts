@@ -61,6 +61,7 @@ export function startServerPart(
     settings: reconcilerSettings(leaseOwner, plan),
     decide: plant?.wrapDecide?.(dependencies.decide) ?? dependencies.decide,
     boundToScope: !plan.isShared,
+    removeOrphans: plan.removeOrphans,
     logger,
   });
 }

@@ -1,10 +1,17 @@
 /** A server: the real reconciler, its chores, and the real code of clients' writes, over simulated ports. */
 import type { ComputeDescription } from "../packages/landlord/src/compute/provider.ts";
-import { decide } from "../packages/landlord/src/domain/decide.ts";
+import type { decide } from "../packages/landlord/src/domain/decide.ts";
 import type { JsonObject } from "../packages/landlord/src/domain/json.ts";
 import type { Tenant } from "../packages/landlord/src/domain/tenant.ts";
 import type { ComputeCatalog, HttpDependencies } from "../packages/landlord/src/http/dependencies.ts";
-import { createTenant, etagOf, notFound, patchTenant, removeTenant, updateTenant } from "../packages/landlord/src/http/tenant-writes.ts";
+import {
+  createTenant,
+  etagOf,
+  notFound,
+  patchTenant,
+  removeTenant,
+  updateTenant,
+} from "../packages/landlord/src/http/tenant-writes.ts";
 import { createBackground } from "../packages/landlord/src/reconciler/background.ts";
 import { createReconciler } from "../packages/landlord/src/reconciler/reconciler.ts";
 import type { Runtime } from "../packages/landlord/src/reconciler/runtime.ts";
@@ -31,6 +38,7 @@ export interface ServerDependencies {
   readonly settings: ReconcilerSettings;
   readonly decide: typeof decide;
   readonly boundToScope: boolean;
+  readonly removeOrphans: boolean;
   readonly logger: Logger;
 }
 
@@ -56,7 +64,7 @@ export function startSimulatedServer(dependencies: ServerDependencies): Simulate
     settings: {
       intervalMs: SWEEP_INTERVAL_MS,
       orphanGraceMs: ORPHAN_GRACE_MS,
-      removeOrphans: true,
+      removeOrphans: dependencies.removeOrphans,
       queryTimeoutMs: settings.effectTimeoutMs,
     },
     onAdopted: () => reconciler.wake(),
@@ -70,7 +78,8 @@ export function startSimulatedServer(dependencies: ServerDependencies): Simulate
     // Identities come from the seed too.
     store: {
       ...store,
-      createTenant: (params) => store.createTenant({ ...params, tenant: { ...params.tenant, id: runtime.newId() } }),
+      createTenant: (params) =>
+        store.createTenant({ ...params, tenant: { ...params.tenant, id: runtime.newId() } }),
     },
     catalog: catalogOf(boundToScope),
     conditions: settings,
@@ -102,7 +111,7 @@ async function perform(action: Action, http: HttpDependencies): Promise<Tenant> 
     case "update":
       return (await updateTenant(tenantName, { compute_config: config }, context, http)).tenant;
     case "describe":
-      return (await patchTenant(tenantName, { labels: { size: String(config["size"]) } }, context, http)).tenant;
+      return (await patchTenant(tenantName, { labels: { changed_by: action.id } }, context, http)).tenant;
     case "archive":
       return (await removeTenant(tenantName, "archived", context, http)).tenant;
     case "delete":
@@ -122,12 +131,12 @@ async function etag(tenantName: string, { store }: HttpDependencies): Promise<st
 }
 
 /** There is no request for it yet; the reconciler honours it all the same. */
-async function setPaused(tenantName: string, paused: boolean, { store, onWrite }: HttpDependencies): Promise<Tenant> {
-  const stored = await store.getTenant({ idOrName: tenantName });
+async function setPaused(tenantName: string, paused: boolean, http: HttpDependencies): Promise<Tenant> {
+  const stored = await http.store.getTenant({ idOrName: tenantName });
   if (stored === null) throw notFound(tenantName);
   const { tenant, revision } = stored;
   const next: Tenant = { ...tenant, paused, version: tenant.version + 1 };
-  const outcome = await store.writeTenant({
+  const outcome = await http.store.writeTenant({
     tenant: next,
     revision,
     generationRaised: false,
@@ -142,8 +151,8 @@ async function setPaused(tenantName: string, paused: boolean, { store, onWrite }
     actor: ACTOR,
     lane: "interactive",
   });
-  onWrite();
-  if (outcome.kind !== "written") return setPaused(tenantName, paused, { store, onWrite } as HttpDependencies);
+  http.onWrite();
+  if (outcome.kind !== "written") return setPaused(tenantName, paused, http);
   return outcome.tenant;
 }
 

@@ -25,7 +25,7 @@ export function reconcilerSettings(leaseOwner: string, plan: Plan): ReconcilerSe
     reconciliationIntervalMs: 2_000,
     startTimeoutMs: 20_000,
     shutdownTimeoutMs: 2_000,
-    tombstoneRetentionMs: 60_000,
+    tombstoneRetentionMs: 600_000,
     workflowProvider: "simulated",
     apiBaseUrl: "http://landlord.invalid",
     backoffInitialMs: 300,
@@ -54,7 +54,7 @@ export const ENGINE_TIMEOUT_MS = 3_000;
 /** A request of a client. */
 export const REQUEST_TIMEOUT_MS = 5_000;
 export const ABSENCE_SETTLE_MS = 400;
-/** Fences of what was destroyed are kept so long, and a tombstone longer. */
+/** Fences of what was destroyed are kept so long; tombstones for as long as a run lasts. */
 export const FENCE_RETENTION_MS = 45_000;
 
 /** The orphan sweep: how often, and after which time it removes what belongs to nobody. */

@@ -13,7 +13,9 @@ const RUNS_LIMIT = 250;
 /** @param failed a run with a violation */
 export async function shrink(failed: RunResult, options: Pick<RunOptions, "plant"> = {}): Promise<Shrunk> {
   const wanted = failed.violation?.invariant;
-  let only = [...failed.plan.actions, ...failed.plan.faults].map(({ id }) => id);
+  const endMs = failed.violation?.atMs ?? Infinity;
+  const planned = [...failed.plan.actions, ...failed.plan.faults];
+  let only = planned.map(({ id }) => id);
   let result = failed;
   let runs = 0;
 
@@ -25,10 +27,13 @@ export async function shrink(failed: RunResult, options: Pick<RunOptions, "plant
     return true;
   }
 
+  // What came after the violation has nothing to do with it, as a rule.
+  const before = planned.filter(({ atMs }) => atMs <= endMs).map(({ id }) => id);
+  if (await stillFails(before)) only = before;
   // Large parts first; then smaller ones, until no single one can be left out.
-  for (let size = Math.ceil(only.length / 2); size >= 1 && runs < RUNS_LIMIT; ) {
+  for (let size = Math.ceil(only.length / 2); size >= 1 && runs < RUNS_LIMIT;) {
     let hasShrunk = false;
-    for (let start = 0; start < only.length && runs < RUNS_LIMIT; ) {
+    for (let start = 0; start < only.length && runs < RUNS_LIMIT;) {
       const candidate = [...only.slice(0, start), ...only.slice(start + size)];
       if (candidate.length > 0 && (await stillFails(candidate))) {
         only = candidate;

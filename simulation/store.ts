@@ -68,7 +68,8 @@ export function createSimulatedStore(
     recordOrphans: (params) => statement("recordOrphans", () => chores.recordOrphans(database, params)),
     adoptOrphans: (params) => statement("adoptOrphans", () => chores.adoptOrphans(database, params, caller)),
     takeChore: ({ name, everyMs }) => statement("takeChore", () => chores.takeChore(database, name, everyMs)),
-    finishChore: ({ name, report }) => statement("finishChore", () => chores.finishChore(database, name, report)),
+    finishChore: ({ name, report }) =>
+      statement("finishChore", () => chores.finishChore(database, name, report)),
     requestChore: ({ name, options }) =>
       statement("requestChore", () => chores.requestChore(database, name, options)),
     getChore: ({ name }) => statement("getChore", () => chores.getChore(database, name)),

@@ -21,3 +21,6 @@ export function createTrace(keep: boolean, nowMs: () => number): TraceLog {
     lines: () => lines,
   };
 }
+
+/** The line that says that faults and requests are over. */
+export const MENDED = "everything is mended";

@@ -26,7 +26,11 @@ const REGISTRATION_MS = 4_000;
 /** A kill that lets an effect of the killed land later. */
 const RESTART_MS = 700;
 
-export function startWorkerPart(life: Life, engine: SimulatedEngine, dependencies: PartsDependencies): WorkerPart {
+export function startWorkerPart(
+  life: Life,
+  engine: SimulatedEngine,
+  dependencies: PartsDependencies,
+): WorkerPart {
   const { scheduler, network, plan, plant, faults } = dependencies;
   const scope = plan.isShared ? "host-1" : life.party.replace("worker", "host");
   const compute = computeOf(life, scope, dependencies);
@@ -43,7 +47,13 @@ export function startWorkerPart(life: Life, engine: SimulatedEngine, dependencie
   );
   const names = plan.isShared ? [WORKFLOW_NAME] : [WORKFLOW_NAME, nameInScope(WORKFLOW_NAME, scope)];
   const register = (): void => {
-    const call = { from: life, to: "engine", name: "register", timeoutMs: ENGINE_TIMEOUT_MS, failure: engineGone };
+    const call = {
+      from: life,
+      to: "engine",
+      name: "register",
+      timeoutMs: ENGINE_TIMEOUT_MS,
+      failure: engineGone,
+    };
     network
       .call<void>({ ...call, perform: () => engine.register(life.party, names) })
       .catch(() => undefined)
@@ -111,14 +121,25 @@ function computeOf(life: Life, scope: string, dependencies: PartsDependencies): 
 function engineLinkOf(life: Life, engine: SimulatedEngine, dependencies: PartsDependencies): EngineLink {
   const { scheduler, network, faults } = dependencies;
   const call = (name: string, perform: () => boolean): Promise<boolean> =>
-    network.call({ from: life, to: "engine", name, timeoutMs: ENGINE_TIMEOUT_MS, perform, failure: engineGone });
+    network.call({
+      from: life,
+      to: "engine",
+      name,
+      timeoutMs: ENGINE_TIMEOUT_MS,
+      perform,
+      failure: engineGone,
+    });
   let previous: JobResult | null = null;
 
   /** A worker of another version, or a confused one, answers something else. */
   function spoiled(result: JobResult): JobResult | null {
     const before = previous;
     previous = result;
-    if (before !== null && before.tenant_id !== result.tenant_id && faults.take("foreign_result", life.party) !== null) {
+    if (
+      before !== null &&
+      before.tenant_id !== result.tenant_id &&
+      faults.take("foreign_result", life.party) !== null
+    ) {
       return before;
     }
     if (faults.take("garbled_result", life.party) !== null) return null;

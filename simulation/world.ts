@@ -66,7 +66,11 @@ export function createWorld(scopes: readonly string[], nowMs: () => number, watc
       return found;
     },
     resourcesOf: (tenantId) =>
-      hosts.flatMap(({ resources }) => [...resources.values()].filter((each) => each.tenantId === tenantId && !each.isStray && each.state !== "ended")),
+      hosts.flatMap(({ resources }) =>
+        [...resources.values()].filter(
+          (each) => each.tenantId === tenantId && !each.isStray && each.state !== "ended",
+        ),
+      ),
     raise(host, { tenantId }, fence) {
       const present = host.fences.get(tenantId) ?? null;
       if (present !== null && forbids(present, fence)) return present;
@@ -77,8 +81,7 @@ export function createWorld(scopes: readonly string[], nowMs: () => number, watc
       host.resources.set(resource.name, resource);
       watcher.started(host, resource);
     },
-    see: (resource) =>
-      void seen.add(keyOf(resource.tenantId, resource.generation, resource.configHash)),
+    see: (resource) => void seen.add(keyOf(resource.tenantId, resource.generation, resource.configHash)),
     wasHealthy: (tenantId, generation, configHash) => seen.has(keyOf(tenantId, generation, configHash)),
     forgetFences(ageMs) {
       for (const { fences } of hosts) {

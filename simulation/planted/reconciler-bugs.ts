@@ -30,7 +30,14 @@ const unknownTakenAsEnded: Plant = {
   wrapDecide: (decide) => (facts, settings) =>
     decide(
       facts.execution?.state === "unknown"
-        ? { ...facts, execution: { ...facts.execution, state: "failed", error: { code: "lost", message: "It is gone." } } }
+        ? {
+            ...facts,
+            execution: {
+              ...facts.execution,
+              state: "failed",
+              error: { code: "lost", message: "It is gone." },
+            },
+          }
         : facts,
       settings,
     ),
@@ -41,7 +48,8 @@ const resultNotEchoed: Plant = {
   title: "whatever an execution answers is believed, also when it answers for another tenant or generation",
   wrapDecide: (decide) => (facts, settings) => {
     const { execution, operation } = facts;
-    if (execution?.report === null || execution?.report === undefined || operation === null) return decide(facts, settings);
+    if (execution?.report === null || execution?.report === undefined || operation === null)
+      return decide(facts, settings);
     const { outcome } = execution.report;
     if (outcome === VOID_RESULT.outcome || outcome === "expired") return decide(facts, settings);
     const report = {
@@ -86,7 +94,10 @@ const backoffBypassed: Plant = {
   name: "backoff-bypassed",
   title: "the next attempt begins whenever somebody looks at the tenant",
   wrapDecide: (decide) => (facts, settings) =>
-    decide(facts.operation === null ? { ...facts, tenant: { ...facts.tenant, nextAttemptAt: null } } : facts, settings),
+    decide(
+      facts.operation === null ? { ...facts, tenant: { ...facts.tenant, nextAttemptAt: null } } : facts,
+      settings,
+    ),
 };
 
 const stopNotAwaited: Plant = {
@@ -113,7 +124,9 @@ const deleteWithoutProof: Plant = {
 };
 
 function isCurrentDelete({ operation, tenant }: Facts): boolean {
-  return operation?.kind === "delete" && tenant.intent === "deleted" && operation.generation === tenant.generation;
+  return (
+    operation?.kind === "delete" && tenant.intent === "deleted" && operation.generation === tenant.generation
+  );
 }
 
 export const RECONCILER_BUGS: readonly Plant[] = [

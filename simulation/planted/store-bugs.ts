@@ -27,7 +27,8 @@ const noTombstone: Plant = {
     ...store,
     async commit(commits) {
       const outcomes = await store.commit(commits);
-      for (const { tenantId, remove } of commits) if (remove !== null) database.tables.tombstones.delete(tenantId);
+      for (const { tenantId, remove } of commits)
+        if (remove !== null) database.tables.tombstones.delete(tenantId);
       return outcomes;
     },
   }),
@@ -50,7 +51,11 @@ const oneColumn: Plant = {
 };
 
 /** The column held the end of the lease, so what a client wrote there is gone with it. */
-function overwriteDueTime({ tenantId, release }: Commit, outcome: CommitOutcome, { tables, nowMs }: Database): void {
+function overwriteDueTime(
+  { tenantId, release }: Commit,
+  outcome: CommitOutcome,
+  { tables, nowMs }: Database,
+): void {
   const row = tables.work.get(tenantId);
   if (row === undefined || row.leaseOwner !== null || outcome === "lost" || release === null) return;
   const { dueInMs } = release;
@@ -63,7 +68,9 @@ const resurrectingWrite: Plant = {
   wrapStore: (store, { database }) => ({
     ...store,
     async commit(commits) {
-      const before = new Map(commits.map(({ tenantId }) => [tenantId, database.tables.tenants.get(tenantId)]));
+      const before = new Map(
+        commits.map(({ tenantId }) => [tenantId, database.tables.tenants.get(tenantId)]),
+      );
       const outcomes = await store.commit(commits);
       commits.forEach(({ tenantId, tenant, leaseToken }, index) => {
         if (outcomes[index] !== "lost" || tenant === null || database.tables.work.has(tenantId)) return;

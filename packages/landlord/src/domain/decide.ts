@@ -149,7 +149,8 @@ type InFlight = Facts & { readonly operation: Operation };
 
 function decideInFlight(facts: InFlight, settings: DecideSettings): Decision {
   const { operation, execution, now } = facts;
-  if (operation.invokedAt === null && operation.stopPhase === null) return decideBeforeInvoke(facts);
+  const since = operation.stopRequestedAt ?? operation.invokedAt;
+  if (since === null) return decideBeforeInvoke(facts);
   if (execution === null || execution.state === "unreachable") {
     return {
       kind: "wait",
@@ -160,13 +161,13 @@ function decideInFlight(facts: InFlight, settings: DecideSettings): Decision {
   }
   if (execution.state === "succeeded" || execution.state === "failed")
     return finish(facts, execution, settings);
-  if (operation.stopPhase !== null) return continueStop(facts, execution, settings);
-  if (execution.state === "unknown") return decideUnknown(facts, settings);
+  if (operation.stopPhase !== null) return continueStop(facts, since, execution, settings);
+  if (execution.state === "unknown") return decideUnknown(facts, since, settings);
   const reason = reasonToStop(facts, execution);
   if (reason !== null) return { kind: "stop", phase: "occupy_or_cancel", reason };
   return {
     kind: "wait",
-    dueAt: after(now, pollIntervalMs(operation, now, settings)),
+    dueAt: after(now, pollIntervalMs(since, now, settings)),
     reason: "in_progress",
     progress: execution,
   };
@@ -186,8 +187,8 @@ function decideBeforeInvoke({ tenant, operation, now }: InFlight): Decision {
 }
 
 /** An id that the engine does not know may still be submitted late. It is occupied before a new attempt begins. */
-function decideUnknown({ operation, now }: InFlight, settings: DecideSettings): Decision {
-  const visibleBy = after(operation.invokedAt ?? operation.createdAt, settings.visibilityGraceMs);
+function decideUnknown({ now }: InFlight, invokedAt: Date, settings: DecideSettings): Decision {
+  const visibleBy = after(invokedAt, settings.visibilityGraceMs);
   return now < visibleBy
     ? { kind: "wait", dueAt: visibleBy, reason: "awaiting_engine", progress: null }
     : { kind: "stop", phase: "occupy_or_cancel", reason: "execution_lost" };
@@ -203,20 +204,22 @@ function reasonToStop({ tenant, operation }: InFlight, execution: ExecutionFact)
 
 function continueStop(
   { operation, now }: InFlight,
+  requestedAt: Date,
   execution: ExecutionFact,
   settings: DecideSettings,
 ): Decision {
-  const reason = operation.stopReason ?? "superseded";
+  // Written with the phase, so it is there.
+  const reason = String(operation.stopReason);
   if (execution.state === "unknown") return { kind: "stop", phase: "occupy_or_cancel", reason };
-  const killAt = after(operation.stopRequestedAt ?? now, settings.stopGraceMs);
+  const killAt = after(requestedAt, settings.stopGraceMs);
   if (now >= killAt) return { kind: "stop", phase: "kill", reason };
   const pollAt = after(now, settings.statusPollMs);
   return { kind: "wait", dueAt: pollAt < killAt ? pollAt : killAt, reason: "stopping", progress: execution };
 }
 
 /** Polling slows with the age of the execution: a long job is asked rarely, a short one at once. */
-function pollIntervalMs(operation: Operation, now: Date, settings: DecideSettings): number {
-  const ageMs = now.getTime() - (operation.invokedAt ?? operation.createdAt).getTime();
+function pollIntervalMs(invokedAt: Date, now: Date, settings: DecideSettings): number {
+  const ageMs = now.getTime() - invokedAt.getTime();
   return Math.min(Math.max(ageMs / 4, settings.statusPollMs), settings.statusPollMaxMs);
 }
 

@@ -53,13 +53,13 @@ describe("a tenant against what its user was answered", () => {
 
   it("may be as a request says whose answer was lost, and as nothing else", () => {
     const record = known();
-    record.lost.push({ tag: "a.3" });
+    record.open.add({ tag: "a.3" });
     expect(problemOf(record, body({ version: 2 }, "a.2"))).toBeNull();
     expect(problemOf(record, body({ version: 3 }, "a.3"))).toBeNull();
     expect(problemOf(record, body({ version: 3 }, "a.4"))).toMatch(/nobody asked for its tag/);
     expect(problemOf(record, body({ version: 4 }, "a.3"))).toMatch(/1 answers were lost/);
     expect(problemOf(record, null)).toMatch(/nobody asked for it/);
-    record.lost.push({ wanted: "deleted" });
+    record.open.add({ wanted: "deleted" });
     expect(problemOf(record, null)).toBeNull();
   });
 

@@ -118,6 +118,23 @@ it("a claim in front of a long backlog reads a part of it that does not grow wit
   expect(Math.max(...all().map((node) => node["Actual Rows"] * node["Actual Loops"]))).toBeLessThan(1_000);
 });
 
+it("a beat of looks reads its batch, however many tenants wait for one", async () => {
+  await under.database.query(
+    `UPDATE tenant_work SET next_reconcile_at = NULL, lease_owner = NULL, lease_until = NULL,
+       resync_at = now() - random() * interval '1 hour'`,
+  );
+  await under.database.query(`ANALYZE tenant_work`);
+  const beat = { leaseOwner: "a", leaseDurationMs: 60_000, limit: 100, everyMs: 1 };
+  const [statement] = await captured(() => under.store.claimResync(beat));
+  if (statement === undefined) throw new Error("nothing was sent");
+  // The beat that was captured is over.
+  await under.database.query(`UPDATE chores SET next_run_at = now() - interval '1 second'`);
+  await explain(statement);
+  expect(indexes()).toContain("tenant_work_resync");
+  expect(sequentialScans().filter((name) => name !== "chores")).toEqual([]);
+  expect(Math.max(...all().map((node) => node["Actual Rows"] * node["Actual Loops"]))).toBeLessThan(300);
+});
+
 it("a list of failed tenants uses the index on status", async () => {
   const statements = await captured(() =>
     under.store.listTenants({

@@ -18,6 +18,8 @@ export interface RegistrationSettings {
   /** Services that only this worker, and its replicas behind the same URL, can serve. */
   readonly ownServices: readonly string[];
   readonly requestTimeoutMs: number;
+  /** How long results of workflows are to be kept. */
+  readonly resultRetentionMs: number;
 }
 
 export interface RetrySettings {
@@ -28,13 +30,19 @@ export interface RetrySettings {
 
 export type RegistrationResult = "already_registered" | "registered";
 
+interface ServiceAnswer {
+  readonly deployment_id?: string;
+  /** Of workflows, like "1d" or "1h 30m". */
+  readonly workflow_completion_retention?: string;
+}
+
 interface AdminAnswer {
   readonly status: number;
   readonly body: unknown;
 }
 
 /**
- * One attempt. Workers at other URLs may serve the shared services as well: whoever registered last is sent new jobs.
+ * One attempt; at a start it also brings settings that have changed. Workers at other URLs may serve the shared services as well: whoever registered last is sent new jobs.
  * With `takeShared: false` they are left to another worker that is alive, so that two do not take them from each other
  * for ever.
  *
@@ -51,17 +59,21 @@ export async function registerOnce(
     []) {
     if (deployment.uri !== undefined) deployments.set(deployment.id, normalizedUri(deployment.uri));
   }
-  const servedAt = async (name: string): Promise<string | null> => {
+  const look = async (name: string): Promise<{ readonly at: string | null; readonly isOurs: boolean }> => {
     const service = await admin(settings, "GET", `/services/${name}`, undefined, [404]);
-    if (service.status === 404) return null;
-    return deployments.get((service.body as { deployment_id?: string }).deployment_id ?? "") ?? null;
+    if (service.status === 404) return { at: null, isOurs: false };
+    const { deployment_id: id = "", workflow_completion_retention: kept } = service.body as ServiceAnswer;
+    const at = deployments.get(id) ?? null;
+    // Only at a start: replicas that are configured differently would otherwise overrule each other for ever.
+    const isKept = !options.takeShared || kept === undefined || isDuration(kept, settings.resultRetentionMs);
+    return { at, isOurs: at === wanted && isKept };
   };
   const [own, shared] = await Promise.all([
-    Promise.all(settings.ownServices.map(async (name) => (await servedAt(name)) === wanted)),
+    Promise.all(settings.ownServices.map(async (name) => (await look(name)).isOurs)),
     Promise.all(
       settings.sharedServices.map(async (name) => {
-        const at = await servedAt(name);
-        return at === wanted || (!options.takeShared && at !== null && (await isListening(at, settings)));
+        const { at, isOurs } = await look(name);
+        return isOurs || (!options.takeShared && at !== null && (await isListening(at, settings)));
       }),
     ),
   ]);
@@ -169,6 +181,23 @@ function isListening(uri: string, settings: RegistrationSettings): Promise<boole
     socket.on("timeout", () => end(false));
     socket.on("error", () => end(false));
   });
+}
+
+const UNITS_MS: Readonly<Record<string, number>> = {
+  d: 86_400_000,
+  h: 3_600_000,
+  m: 60_000,
+  s: 1_000,
+  ms: 1,
+};
+
+/** True as well for what this cannot read: nothing is registered again for that. */
+function isDuration(text: string, durationMs: number): boolean {
+  if (!/^(?:\d+(?:d|h|ms|m|s)\s*)+$/.test(text)) return true;
+  const parts = [...text.matchAll(/(\d+)(d|h|ms|m|s)/g)];
+  return (
+    parts.reduce((sum, [, count, unit = ""]) => sum + Number(count) * (UNITS_MS[unit] ?? 0), 0) === durationMs
+  );
 }
 
 function normalizedUri(uri: string): string {

@@ -63,6 +63,7 @@ export function createRestateWorkerEngine(
       sharedServices: servicesIn(null),
       ownServices: [...scopes].flatMap(servicesIn),
       requestTimeoutMs: settings.requestTimeoutMs,
+      resultRetentionMs: settings.resultRetentionMs,
     };
   }
 

@@ -37,6 +37,7 @@ export interface UserOptions {
 
 /** Longer than a server's own answer to a silent database would take is not waited. */
 const REQUEST_TIMEOUT_MS = 4_000;
+const DUEL_CHANCE = 0.2;
 
 /** What a name stands for, as far as its user knows. */
 type Slot =
@@ -207,9 +208,13 @@ function createUser({ id, apiUrls, expectations, random, figures }: UserOptions)
         case "tenant": {
           const wanted = slot.record.answered.get(newestOf(slot.record))?.wanted;
           if (wanted === "deleted" && random.chance(0.5)) return create(name);
-          return random.chance(wanted === "deleted" ? 0.8 : 0.15)
-            ? read(name, slot.record)
-            : change(name, slot.record);
+          if (random.chance(wanted === "deleted" ? 0.8 : 0.15)) return read(name, slot.record);
+          if (random.chance(DUEL_CHANCE)) {
+            // Both know the same version, and go to any server: both can only be accepted one after the other.
+            const [one] = await Promise.all([change(name, slot.record), change(name, slot.record)]);
+            return one;
+          }
+          return change(name, slot.record);
         }
       }
     },

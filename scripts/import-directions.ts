@@ -30,6 +30,7 @@ export const DIRECTIONS: Readonly<Record<string, readonly string[] | "everything
     "workflow/manager.ts",
     "workflow/registry.ts",
     "workflow/job-report.ts",
+    "workflow/ask-compute.ts",
     "workflow/sub-state.ts",
   ],
   http: ["domain", "contract", "auth", "telemetry", "type:store/store.ts", "type:compute/provider.ts"],

@@ -1,6 +1,7 @@
 /** Puts the parties of a run together, and lets them die and live again. */
 import type { decide } from "../packages/landlord/src/domain/decide.ts";
-import { NoWorkerError } from "../packages/landlord/src/workflow/provider.ts";
+import { messageOf } from "../packages/landlord/src/domain/errors.ts";
+import { NoWorkerError, QueryFailedError } from "../packages/landlord/src/workflow/provider.ts";
 import type { Logger } from "../packages/landlord/src/telemetry/logger.ts";
 import type { Database, Tables } from "./database.ts";
 import { disturbCompute } from "./drift.ts";
@@ -75,7 +76,13 @@ export function createParts(dependencies: PartsDependencies): Parts {
       name: method,
       timeoutMs: ENGINE_TIMEOUT_MS,
       signal,
-      perform: () => workers.get(worker)?.answer(method, request),
+      perform: () =>
+        workers
+          .get(worker)
+          ?.answer(method, request)
+          .catch((error: unknown) => {
+            throw new QueryFailedError(messageOf(error), error);
+          }),
       failure: (reason) => new NoWorkerError(`The worker did not answer: ${reason}.`),
     });
   };

@@ -81,7 +81,7 @@ export interface Plan {
 }
 
 /** The share of runs in which every worker sees the same host. */
-const SHARED_SHARE = 1;
+const SHARED_SHARE = 0.7;
 /** Clients and faults act until here; then everything is mended. */
 export const ACTIVE_MS = 45_000;
 /** The longest time that a call may be under way. */
@@ -236,8 +236,11 @@ const DRAWS: Readonly<Record<FaultKind, { readonly weight: number; readonly draw
   partition: {
     weight: 2,
     draw: (random, servers, workers) => {
-      const party = random.pick([...servers, ...workers]);
-      const other = random.pick(party.startsWith("server") ? ["database", "engine"] : ["engine", "host"]);
+      const [party, others] = random.pick([
+        [random.pick(servers), ["database", "engine", "client"]],
+        [random.pick(workers), ["engine", "host"]],
+      ] as const);
+      const other = random.pick<string>(others);
       return { party, other, durationMs: random.between(500, 12_000) };
     },
   },
@@ -248,7 +251,7 @@ const DRAWS: Readonly<Record<FaultKind, { readonly weight: number; readonly draw
   rejecting_compute: { weight: 0.5, draw: ofAll(300, 3_000) },
   late_effect: { weight: 3, draw: ofWorker(1_000, 15_000) },
   engine_wiped: { weight: 0.4, draw: ofAll(0, 1) },
-  foreign_result: { weight: 0.7, draw: ofWorker(0, 1) },
+  foreign_result: { weight: 1.2, draw: ofWorker(0, 1) },
   garbled_result: { weight: 0.5, draw: ofWorker(0, 1) },
   unproven_result: { weight: 0.7, draw: ofWorker(0, 1) },
   database_restored: { weight: 0.15, draw: ofAll(500, 8_000) },

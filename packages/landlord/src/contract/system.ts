@@ -56,6 +56,9 @@ export const computeEngineListSchema = z
   .object({ engines: z.array(computeEngineSchema) })
   .meta({ id: "ComputeEngineList" });
 
+/** The chore that compares what providers run with what tenants there are, by its name in the store. */
+export const SWEEP_CHORE = "sweep";
+
 export const sweepRequestSchema = z
   .strictObject({
     remove_orphans: z.boolean().default(false).meta({

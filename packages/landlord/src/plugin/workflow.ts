@@ -56,6 +56,7 @@ export {
   EngineRejectedError,
   EngineUnavailableError,
   NoWorkerError,
+  QueryFailedError,
   type CallOptions,
   type Execution,
   type ExecutionRef,

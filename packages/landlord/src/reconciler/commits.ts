@@ -92,7 +92,7 @@ export function releaseCommit(pass: Pass, dueAt: Date | null): Commit {
 export function startCommit(
   pass: Pass,
   newOperation: NewOperation,
-  status: Tenant["status"],
+  { status, scopes }: { readonly status: Tenant["status"]; readonly scopes: readonly string[] },
   settings: ReconcilerSettings,
 ): Commit {
   const { operation } = newOperation;
@@ -101,6 +101,7 @@ export function startCommit(
     pass,
     {
       status,
+      observed: { ...pass.tenant.observed, scopes },
       workflowExecutionId: operation.executionId,
       workflowSubState: "running",
       workflowRetryCount: 0,

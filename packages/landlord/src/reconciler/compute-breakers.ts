@@ -3,11 +3,11 @@
  * tenants, none of them collects failures, and exactly one server at a time probes; the first good probe closes it for
  * all. What is in flight goes on: its engine repeats it.
  */
-import { LandlordError, messageOf, UnavailableError } from "../domain/errors.ts";
+import { messageOf, UnavailableError } from "../domain/errors.ts";
 import type { Breaker, WorkStore } from "../store/store.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { observe } from "../workflow/ask-compute.ts";
-import type { WorkflowProvider } from "../workflow/provider.ts";
+import { QueryFailedError, type WorkflowProvider } from "../workflow/provider.ts";
 import type { Runtime } from "./runtime.ts";
 
 export interface ComputeBreakers {
@@ -30,7 +30,7 @@ const PREFIX = "compute:";
 /** Providers that are remembered to have been probed just now. */
 const RECENT_LIMIT = 1_000;
 
-export function computeBreakerKey(computeProvider: string): string {
+function computeBreakerKey(computeProvider: string): string {
   return `${PREFIX}${computeProvider}`;
 }
 
@@ -60,7 +60,7 @@ export function createComputeBreakers(
     } catch (error) {
       // Without an engine or a worker nothing is known of the provider.
       if (error instanceof UnavailableError) return undefined;
-      if (error instanceof LandlordError && error.code === "query_failed") return messageOf(error);
+      if (error instanceof QueryFailedError) return messageOf(error);
       return undefined;
     }
   }

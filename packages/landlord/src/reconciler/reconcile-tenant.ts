@@ -16,11 +16,13 @@ import type { JsonObject } from "../domain/json.ts";
 import type { Observation } from "../domain/observation.ts";
 import { toJobReport } from "../workflow/job-report.ts";
 import type { WorkflowManager } from "../workflow/manager.ts";
+import { observe } from "../workflow/ask-compute.ts";
 import { UnknownWorkflowProviderError } from "../workflow/registry.ts";
 import {
   EngineRejectedError,
   EngineUnavailableError,
   NoWorkerError,
+  QueryFailedError,
   type ExecutionRef,
   type WorkflowProvider,
   type WorkflowStatus,
@@ -174,6 +176,7 @@ async function giveBack(error: unknown, pass: Pass, dependencies: PassDependenci
     isEngine ||
     error instanceof NoWorkerError ||
     error instanceof EngineRejectedError ||
+    error instanceof QueryFailedError ||
     error instanceof UnknownWorkflowProviderError;
   if (!isExpected) {
     const stack = error instanceof Error ? error.stack : undefined;
@@ -239,7 +242,11 @@ async function start(
   const { settings, manager } = dependencies;
   const provider = manager.provider(settings.workflowProvider);
   const computeEngine = dependencies.computeEngine(pass.tenant.computeProvider);
-  const scope = computeEngine?.boundToScope === true ? (pass.tenant.observed.scopes[0] ?? null) : null;
+  const scope = computeEngine?.boundToScope === true ? await placeOf(pass, provider, dependencies) : null;
+  const { observed } = pass.tenant;
+  const scopes =
+    scope === null || observed.scopes.includes(scope) ? observed.scopes : [...observed.scopes, scope];
+  const tenant = { ...pass.tenant, observed: { ...observed, scopes } };
   const operation: Operation = {
     id: dependencies.runtime.newId(),
     tenantId: pass.tenant.id,
@@ -259,14 +266,37 @@ async function start(
     retryCount: 0,
     createdAt: pass.now,
   };
-  const request = buildProvisionRequest(pass.tenant, operation, {
+  const request = buildProvisionRequest(tenant, operation, {
     instanceId: dependencies.instanceId,
     apiBaseUrl: settings.apiBaseUrl,
     engineConfigHash: computeEngine?.engineConfigHash ?? null,
   }) as unknown as JsonObject;
-  const commit = startCommit(pass, { operation, request }, decision.status, settings);
+  const commit = startCommit(pass, { operation, request }, { status: decision.status, scopes }, settings);
   if ((await dependencies.commit(commit)) !== "committed") return null;
   return { pass: { ...carried(pass, commit.tenant), operation }, request };
+}
+
+/**
+ * Where the tenant's compute is, or is going to be. To be placed is an effect, too: the place is in the ledger before a job
+ * runs there, because a job that is killed or stopped could not tell any more where it began.
+ */
+async function placeOf(
+  { tenant }: Pass,
+  provider: WorkflowProvider,
+  { instanceId, runtime, settings }: PassDependencies,
+): Promise<string> {
+  const [known] = tenant.observed.scopes;
+  if (known !== undefined) return known;
+  const [seen] = await observe(provider, {
+    computeProvider: tenant.computeProvider,
+    instanceId,
+    // Whoever answers is where it will be.
+    scope: null,
+    tenants: [{ tenantId: tenant.id, scopes: [] }],
+    signal: runtime.timeout(settings.effectTimeoutMs),
+  });
+  if (seen === undefined) throw new NoWorkerError("No worker said where it is.");
+  return seen.scope;
 }
 
 async function invoke(

@@ -55,20 +55,10 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
   const alarm = createAlarm(runtime);
   const inFlight = new Set<Promise<void>>();
   const engine = manager.provider(settings.workflowProvider);
-  const breaker = createEngineBreaker(
-    store,
-    engine,
-    { probeIntervalMs: BREAKER_PROBE_MS, probeTimeoutMs: settings.effectTimeoutMs },
-    runtime,
-    logger,
-  );
-  const computeBreakers = createComputeBreakers(
-    store,
-    engine,
-    { probeIntervalMs: COMPUTE_PROBE_MS, probeTimeoutMs: settings.effectTimeoutMs },
-    runtime,
-    logger,
-  );
+  const probe = { probeIntervalMs: BREAKER_PROBE_MS, probeTimeoutMs: settings.effectTimeoutMs };
+  const breaker = createEngineBreaker(store, engine, probe, runtime, logger);
+  const computeProbe = { ...probe, probeIntervalMs: COMPUTE_PROBE_MS };
+  const computeBreakers = createComputeBreakers(store, engine, computeProbe, runtime, logger);
   const wakeTenant = createBatcher<string, void>(
     { maxBatch: COMMIT_BATCH, lingerMs: 0 },
     runtime,

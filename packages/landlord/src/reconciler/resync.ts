@@ -39,7 +39,7 @@ export interface ResyncDependencies {
 const LONGEST_BEAT_MS = 5_000;
 
 /** How many tenants a beat takes, and how long it is. */
-export function metronomeOf(rate: number): { readonly limit: number; readonly everyMs: number } {
+function metronomeOf(rate: number): { readonly limit: number; readonly everyMs: number } {
   const limit = Math.min(OBSERVE_LIMIT, Math.max(1, Math.floor((rate * LONGEST_BEAT_MS) / 1_000)));
   return { limit, everyMs: (limit / rate) * 1_000 };
 }

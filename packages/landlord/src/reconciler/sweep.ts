@@ -12,13 +12,8 @@
  */
 import { configHash, type JsonObject } from "../domain/json.ts";
 import { messageOf } from "../domain/errors.ts";
-import {
-  SWEEP_CHORE,
-  type NewTenant,
-  type Orphan,
-  type ResourceOwner,
-  type WorkStore,
-} from "../store/store.ts";
+import { SWEEP_CHORE } from "../contract/system.ts";
+import type { NewTenant, Orphan, ResourceOwner, WorkStore } from "../store/store.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { list } from "../workflow/ask-compute.ts";
 import type { WorkflowProvider } from "../workflow/provider.ts";

@@ -6,12 +6,13 @@ import type { Config } from "../config/schema.ts";
 import { computeBlocks } from "../config/schema.ts";
 import { LandlordError, UnavailableError, messageOf } from "../domain/errors.ts";
 import { createApp, type App } from "../http/app.ts";
+import type { ComputeCatalog } from "../http/dependencies.ts";
 import { recently } from "../http/recently.ts";
 import { engineBreakerKey, isEngineBreaker } from "../reconciler/engine-breaker.ts";
 import { createBackground } from "../reconciler/background.ts";
 import { createReconciler, type Reconciler } from "../reconciler/reconciler.ts";
 import { nodeRuntime } from "../reconciler/runtime.ts";
-import { createSweep } from "../reconciler/sweep.ts";
+import { createSweep, type Sweep } from "../reconciler/sweep.ts";
 import type { Store } from "../store/store.ts";
 import { startEventListener } from "../store/postgres/listener.ts";
 import { openPostgresStore } from "../store/postgres/postgres-store.ts";
@@ -135,38 +136,9 @@ async function startParts(
     run: () => closeHttp(app, config.http.shutdown_timeout),
   });
   if (config.controller.enabled) {
-    reconciler = createReconciler({
-      store,
-      manager,
-      settings: reconcilerSettings(config, config.http.public_url ?? address),
-      computeEngine(name) {
-        const known = catalog.get(name);
-        if (known === null) return null;
-        const { engineConfigHash, boundToScope } = known;
-        return { engineConfigHash, boundToScope };
-      },
-      onTransition: () => background.wake(),
-      logger,
-      runtime: nodeRuntime,
-    });
-    reconciler.start();
-    const sweep = createSweep({
-      store,
-      engine: manager.provider(null),
-      computeProviders: catalog
-        .names()
-        .map((name) => ({ name, boundToScope: catalog.get(name)?.boundToScope ?? false })),
-      settings: {
-        intervalMs: config.controller.sweep_interval,
-        orphanGraceMs: config.controller.orphan_grace,
-        removeOrphans: config.controller.remove_orphans,
-        queryTimeoutMs: config.controller.workflow_trigger_timeout,
-      },
-      onAdopted: onEvent,
-      runtime: nodeRuntime,
-      logger,
-    });
-    sweep.start();
+    const parts = { config, store, manager, catalog, logger };
+    reconciler = startReconciler(parts, config.http.public_url ?? address, () => background.wake());
+    const sweep = startSweep(parts, onEvent);
     stops.push({
       name: "sweep",
       limitMs: config.controller.workflow_trigger_timeout + QUIET_STOP_MS,
@@ -178,6 +150,62 @@ async function startParts(
   stops.push({ name: "listener", limitMs: QUIET_STOP_MS, run: () => listener.stop() });
   logger.info({ url: address, compute: catalog.names(), engine: manager.defaultProvider }, "server is up");
   return address;
+}
+
+interface ControllerParts {
+  readonly config: Config;
+  readonly store: Store;
+  readonly manager: WorkflowManager;
+  readonly catalog: ComputeCatalog;
+  readonly logger: Logger;
+}
+
+function startReconciler(
+  { config, store, manager, catalog, logger }: ControllerParts,
+  apiBaseUrl: string,
+  onTransition: () => void,
+): Reconciler {
+  const reconciler = createReconciler({
+    store,
+    manager,
+    settings: reconcilerSettings(config, apiBaseUrl),
+    computeEngine(name) {
+      const known = catalog.get(name);
+      if (known === null) return null;
+      const { engineConfigHash, boundToScope } = known;
+      return { engineConfigHash, boundToScope };
+    },
+    onTransition,
+    runtime: nodeRuntime,
+    logger,
+  });
+  reconciler.start();
+  return reconciler;
+}
+
+function startSweep(
+  { config, store, manager, catalog, logger }: ControllerParts,
+  onAdopted: () => void,
+): Sweep {
+  const { controller } = config;
+  const sweep = createSweep({
+    store,
+    engine: manager.provider(null),
+    computeProviders: catalog
+      .names()
+      .map((name) => ({ name, boundToScope: catalog.get(name)?.boundToScope ?? false })),
+    settings: {
+      intervalMs: controller.sweep_interval,
+      orphanGraceMs: controller.orphan_grace,
+      removeOrphans: controller.remove_orphans,
+      queryTimeoutMs: controller.workflow_trigger_timeout,
+    },
+    onAdopted,
+    runtime: nodeRuntime,
+    logger,
+  });
+  sweep.start();
+  return sweep;
 }
 
 /** Until authentication is there, whoever reaches the port may run commands. */

@@ -248,9 +248,6 @@ export interface RecordedOrphan extends Orphan {
   readonly ageMs: number;
 }
 
-/** The chore that compares what providers run with what tenants there are. */
-export const SWEEP_CHORE = "sweep";
-
 /** A chore that one server at a time does for the fleet. */
 export interface Chore {
   readonly requestedAt: Date | null;

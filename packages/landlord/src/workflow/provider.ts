@@ -66,7 +66,10 @@ export interface WorkflowProvider {
       readonly force: boolean;
     } & CallOptions,
   ): Promise<Execution>;
-  /** A read-only question, answered by a worker, or by one in `scope`. Throws NoWorkerError when none can. */
+  /**
+   * A read-only question, answered by a worker, or by one in `scope`. Throws NoWorkerError when none can, and
+   * QueryFailedError when one took it and failed.
+   */
   query(
     params: {
       readonly method: QueryMethod;
@@ -90,6 +93,13 @@ export class EngineUnavailableError extends UnavailableError {}
 
 /** The engine refused the request itself. */
 export class EngineRejectedError extends LandlordError {}
+
+/** A worker took the question and could not answer it: its compute provider is out of reach, or misconfigured. */
+export class QueryFailedError extends LandlordError {
+  constructor(message: string, cause?: unknown) {
+    super("query_failed", message, { cause });
+  }
+}
 
 /** No worker is registered, or none answered in time. */
 export class NoWorkerError extends UnavailableError {

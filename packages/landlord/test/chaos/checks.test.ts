@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
 import { findWrongRecords, type Findings } from "../../../../chaos/checks.ts";
 import { createExpectations, problemOf, type TenantRecord } from "../../../../chaos/expectation.ts";
+import { slopePerMinute } from "../../../../chaos/least-squares.ts";
 import { createRandom } from "../../../../chaos/random.ts";
 import type { TenantBody } from "../../src/contract/tenant.ts";
 import { migrateDatabase } from "../../src/start/migrate.ts";
@@ -203,4 +204,22 @@ it("the same seed chooses the same, and actors do not take each other's choices"
   const before = random.fork("user");
   random.next();
   expect(Array.from({ length: 20 }, () => before.between(0, 1_000))).toEqual(choices(1));
+});
+
+describe("the slope of a memory", () => {
+  const samples = (values: readonly number[]) =>
+    values.map((value, index) => ({ atMs: index * 1_000, value }));
+
+  it("is that of the nearest straight line, per minute", () => {
+    expect(slopePerMinute(samples([5, 5, 5, 5]))).toBe(0);
+    expect(slopePerMinute(samples([0, 1, 2, 3]))).toBeCloseTo(60);
+    // A sawtooth around a rise of 0.1 a second.
+    const saw = Array.from({ length: 600 }, (_, index) => index * 0.1 + (index % 10) * 3);
+    expect(slopePerMinute(samples(saw))).toBeCloseTo(6, 1);
+  });
+
+  it("needs two moments", () => {
+    expect(slopePerMinute([])).toBeNull();
+    expect(slopePerMinute(samples([1]))).toBeNull();
+  });
 });

@@ -142,7 +142,7 @@ test("a rolling restart under load loses nothing and fails nobody", { timeout: 3
   expect(new Set(restarts.map(({ target }) => target))).toEqual(
     new Set(["server-1", "server-2", "worker-1", "worker-2"]),
   );
-  expect(report.operations).toBeGreaterThan(50);
+  expect(report.operations).toBeGreaterThan(25);
   // No operation failed: what was in flight went on at another worker.
   expect(outcomes).not.toHaveProperty("failed");
   expect(outcomes).not.toHaveProperty("rejected");

@@ -1,9 +1,8 @@
 /** What the API says and stages for the whole fleet: sweeps, priorities, outages. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { z } from "zod";
-import type { sweepSchema } from "../../src/contract/system.ts";
+import { SWEEP_CHORE, type sweepSchema } from "../../src/contract/system.ts";
 import type { TenantBody } from "../../src/contract/tenant.ts";
-import { SWEEP_CHORE } from "../../src/store/store.ts";
 import { apiOf, type Api } from "../support/api.ts";
 import { eventually } from "../support/eventually.ts";
 import { startTestSystem, type TestSystem } from "../support/system.ts";

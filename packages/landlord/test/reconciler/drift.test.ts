@@ -24,11 +24,8 @@ async function reasonsOf(id: string): Promise<readonly string[]> {
 }
 
 /** Compute of the mock, and a look at it that a test may change. */
-function scripted(
-  look: { change: (seen: Observation) => Observation },
-  world = new MockWorld(),
-): ComputeProvider {
-  const mock = createMockComputeProvider({}, { world });
+function scripted(look: { change: (seen: Observation) => Observation }): ComputeProvider {
+  const mock = createMockComputeProvider();
   return {
     name: mock.name,
     scopeOf: () => mock.scopeOf(),

@@ -2,9 +2,11 @@
 import { randomUUID } from "node:crypto";
 import { afterEach, expect, test } from "vitest";
 import type { Tenant } from "../../src/domain/tenant.ts";
+import { SWEEP_CHORE } from "../../src/contract/system.ts";
 import { nodeRuntime } from "../../src/reconciler/runtime.ts";
 import { createSweep, type Sweep, type SweepReport, type SweepSettings } from "../../src/reconciler/sweep.ts";
-import { SWEEP_CHORE } from "../../src/store/store.ts";
+
+import type { WorkflowProvider } from "../../src/workflow/provider.ts";
 import { eventually } from "../support/eventually.ts";
 import { startMockSystem, type MockSystem } from "../support/mock-system.ts";
 import { testLogger } from "../support/system.ts";
@@ -12,16 +14,20 @@ import { testLogger } from "../support/system.ts";
 let system: MockSystem;
 const sweeps: Sweep[] = [];
 afterEach(async () => {
-  await Promise.all(sweeps.splice(0).map((sweep) => sweep.stop()));
+  await Promise.all(sweeps.splice(0).map((running) => running.stop()));
   await system.stop();
 });
 
 const isReady = ({ status }: Tenant): boolean => status === "ready";
 
-function sweep(settings: Partial<SweepSettings> = {}, boundToScope = false): void {
+function sweep(
+  settings: Partial<SweepSettings> = {},
+  boundToScope = false,
+  engine: Pick<WorkflowProvider, "query"> = system.engine.provider,
+): void {
   const running = createSweep({
     store: system.store,
-    engine: system.engine.provider,
+    engine,
     computeProviders: [{ name: "mock", boundToScope }],
     settings: { intervalMs: 50, orphanGraceMs: 0, removeOrphans: false, queryTimeoutMs: 2_000, ...settings },
     onAdopted: () => undefined,
@@ -114,6 +120,10 @@ test("a removal that is asked for once spares what was seen only just now", asyn
     },
     { what: "the sweep that was asked for" },
   );
+  expect((await system.store.getChore({ name: SWEEP_CHORE }))?.report).toMatchObject({
+    orphans: 1,
+    adopted: 0,
+  });
   expect(runs(stranger)).toBe(true);
   await system.database.query(`UPDATE orphans SET first_seen_at = now() - interval '2 hours'`);
   await system.store.requestChore({ name: SWEEP_CHORE, options: { remove_orphans: true } });
@@ -157,6 +167,27 @@ test("compute of an archived tenant, and compute ahead of the database, are look
     "it continues above what was found",
   );
   expect(recovered.name).toBe("behind");
+});
+
+test("what a shortened list leaves out is not forgotten", async () => {
+  system = await startMockSystem();
+  const stranger = randomUUID();
+  leave(stranger);
+  sweep();
+  await report(({ orphans }) => orphans === 1, "it is found");
+  await Promise.all(sweeps.splice(0).map((running) => running.stop()));
+  const other = randomUUID();
+  sweep({}, false, {
+    query: () =>
+      Promise.resolve({
+        truncated: true,
+        resources: [{ tenant_id: other, generation: 1, scope: "mock:memory", resource_ids: {} }],
+      }),
+  });
+  await eventually(async () => (await system.store.listOrphans({ limit: 10 })).length === 2, {
+    what: "the other one is found",
+  });
+  expect((await system.store.listOrphans({ limit: 10 })).map(({ tenantId }) => tenantId)).toContain(stranger);
 });
 
 test("what cannot be listed is said, and nothing is forgotten because of it", async () => {

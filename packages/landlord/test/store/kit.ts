@@ -13,7 +13,6 @@ export {
   newOperation,
   stored,
   transitionTo,
-  UNBOUNDED,
 } from "../../src/testing/store/records.ts";
 
 export interface StoreUnderTest {

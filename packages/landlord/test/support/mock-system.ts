@@ -69,7 +69,7 @@ export interface MockSystem {
 }
 
 export async function startMockSystem(
-  options: { readonly compute?: ComputeProvider } = {},
+  options: { readonly compute?: ComputeProvider; readonly boundToScope?: boolean } = {},
 ): Promise<MockSystem> {
   const database = await createTestDatabase();
   const store = await openPostgresStore(
@@ -123,7 +123,8 @@ export async function startMockSystem(
         store,
         manager: createWorkflowManager(createWorkflowRegistry([wrap(engine.provider)]), "mock"),
         settings: { ...RECONCILER_SETTINGS, leaseOwner: randomUUID(), ...settings },
-        computeEngine: () => null,
+        computeEngine: () =>
+          options.boundToScope === true ? { engineConfigHash: "hash", boundToScope: true } : null,
         onTransition: () => undefined,
         logger: testLogger,
         runtime: nodeRuntime,

@@ -272,6 +272,14 @@ describe("delete", () => {
     });
   });
 
+  it("removes what is known to be somewhere without asking its config where", async () => {
+    const unplaced = new Host({}, (compute) =>
+      withMethods(compute, { scopeOf: () => Promise.reject(new Error("the config does not say")) }),
+    );
+    const adopted = { ...removal, desired_config: {}, scopes: ["mock:memory"] };
+    expect(await run(unplaced, adopted)).toMatchObject({ outcome: "succeeded", absent_observations: 2 });
+  });
+
   it("never takes what it cannot see for absent", async () => {
     const foreign = { ...removal, scopes: ["docker:elsewhere"] };
     const host = new Host();

@@ -1,14 +1,14 @@
 /** /v1/sweep: compute without a tenant. A request only makes the chore due; a server's reconciler does it. */
 import type { z } from "zod";
-import { sweepReportSchema, sweepRequestSchema, sweepSchema } from "../../contract/system.ts";
-import { SWEEP_CHORE } from "../../store/store.ts";
+import { SWEEP_CHORE, sweepReportSchema, sweepRequestSchema, sweepSchema } from "../../contract/system.ts";
 import type { App } from "../app.ts";
 import type { HttpDependencies } from "../dependencies.ts";
 import { problems } from "../responses.ts";
 
 const ORPHANS_LIMIT = 500;
 
-export function registerSweepRoutes(app: App, { store, onWrite }: HttpDependencies): void {
+export function registerSweepRoutes(app: App, dependencies: HttpDependencies): void {
+  const { store } = dependencies;
   const present = async (): Promise<z.infer<typeof sweepSchema>> => {
     const [chore, orphans] = await Promise.all([
       store.getChore({ name: SWEEP_CHORE }),
@@ -59,7 +59,7 @@ export function registerSweepRoutes(app: App, { store, onWrite }: HttpDependenci
     },
     async (request, reply) => {
       await store.requestChore({ name: SWEEP_CHORE, options: { ...request.body } });
-      onWrite();
+      dependencies.onWrite();
       return reply.status(202).send(await present());
     },
   );

@@ -41,12 +41,10 @@ const priority = {
 };
 const idempotencyHeaders = z.object({
   ...priority,
-  "idempotency-key": z
-    .string()
-    .min(1)
-    .max(255)
-    .optional()
-    .meta({ description: "The same key and body answers the first answer again, for a day unless configured otherwise." }),
+  "idempotency-key": z.string().min(1).max(255).optional().meta({
+    description:
+      "The same key and body answers the first answer again, for a day unless configured otherwise.",
+  }),
 });
 /** RFC 9110, section 13.1.1. */
 const IF_MATCH_PATTERN = /^\s*(?:\*|(?:W\/)?"[\x21\x23-\x7e]*"(?:\s*,\s*(?:W\/)?"[\x21\x23-\x7e]*")*)\s*$/;

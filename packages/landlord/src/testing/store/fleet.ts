@@ -195,7 +195,11 @@ const looksAgain: StoreBehaviour = {
     await store.wake({ tenantIds: [busy.id] });
     const beat = { leaseOwner: "a", leaseDurationMs: LEASE_MS, limit: 3, everyMs: 200 };
     const together = await Promise.all([store.claimResync(beat), other.claimResync(beat)]);
-    assert.deepEqual(together.map(({ length }) => length).sort(), [0, 3], "one server has the beat");
+    assert.deepEqual(
+      together.map(({ length }) => length).sort((a, b) => a - b),
+      [0, 3],
+      "one server has the beat",
+    );
     assert.equal(
       (await claimOne(store)).tenantId,
       busy.id,

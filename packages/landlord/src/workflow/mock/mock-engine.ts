@@ -16,6 +16,7 @@ import { messageOf } from "../../domain/errors.ts";
 import {
   EngineUnavailableError,
   NoWorkerError,
+  QueryFailedError,
   type WorkflowProvider,
   type WorkflowStatus,
 } from "../provider.ts";
@@ -174,7 +175,9 @@ export function createMockEngine(options: Partial<MockEngineSettings> = {}): Moc
     async query({ method, request, signal }) {
       await answered();
       if (worker === null) throw new NoWorkerError("No worker is attached to the mock engine.");
-      return worker.answerQuery(method, request, signal);
+      return worker.answerQuery(method, request, signal).catch((error: unknown) => {
+        throw new QueryFailedError(messageOf(error), error);
+      });
     },
     ensureWorkflow: () => answered(),
     async watchCompletion({ execution: { executionId } }) {

@@ -4,11 +4,12 @@
  */
 import { nameInScope, QUERY_SERVICE_NAME, VOID_REQUEST } from "../../contract/job.ts";
 import { canonicalJson, type Json } from "../../domain/json.ts";
-import { LandlordError, messageOf } from "../../domain/errors.ts";
+import { messageOf } from "../../domain/errors.ts";
 import {
   EngineRejectedError,
   EngineUnavailableError,
   NoWorkerError,
+  QueryFailedError,
   type Execution,
   type ExecutionRef,
   type WorkflowProvider,
@@ -127,7 +128,7 @@ export function createRestateProvider(settings: RestateProviderSettings): Workfl
           accept: [NOT_FOUND],
         });
         if (response.fromInvocation && response.status === QUERY_REFUSED) {
-          throw new LandlordError("query_failed", failureText(response.body));
+          throw new QueryFailedError(failureText(response.body));
         }
         // Whatever else ended the call came from the engine, which could not get an answer from a worker.
         if (response.fromInvocation)

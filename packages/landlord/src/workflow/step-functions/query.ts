@@ -11,9 +11,9 @@ import {
   STEP_FUNCTIONS_PAYLOAD_LIMIT_BYTES,
   STEP_FUNCTIONS_TASK_VERSION,
 } from "../../contract/step-functions-names.ts";
-import { LandlordError } from "../../domain/errors.ts";
+import type { LandlordError } from "../../domain/errors.ts";
 import { canonicalJson, type Json } from "../../domain/json.ts";
-import { EngineRejectedError, NoWorkerError } from "../provider.ts";
+import { EngineRejectedError, NoWorkerError, QueryFailedError } from "../provider.ts";
 import { awsErrorName, type StepFunctionsClient } from "./client.ts";
 import { failureText } from "./failure-text.ts";
 
@@ -31,7 +31,7 @@ const LONGEST_LOOK_MS = 1_000;
 
 /**
  * @throws NoWorkerError when no worker answered in time
- * @throws LandlordError `query_failed` when a worker refused; EngineRejectedError when the question is too large
+ * @throws QueryFailedError when a worker refused; EngineRejectedError when the question is too large
  */
 export async function ask(
   parts: QueryParts,
@@ -91,7 +91,7 @@ async function describe(
 
 function refusal(error: string, cause: string): LandlordError {
   return error === STEP_FUNCTIONS_ERRORS.queryRefused
-    ? new LandlordError("query_failed", failureText(error, cause))
+    ? new QueryFailedError(failureText(error, cause))
     : new NoWorkerError(`No worker answered: ${failureText(error, cause)}`);
 }
 

@@ -137,7 +137,16 @@ export function createSimulatedCompute(
       return null;
     const { tenantId, generation, configHash, config } = spec;
     const healthyAtMs = conditions.nowMs() + conditions.healthyAfterMs();
-    world.start(host, { name, tenantId, generation, configHash, config, healthyAtMs, ...SOUND });
+    world.start(host, {
+      name,
+      scope: host.scope,
+      tenantId,
+      generation,
+      configHash,
+      config,
+      healthyAtMs,
+      ...SOUND,
+    });
     return null;
   }
 

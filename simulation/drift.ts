@@ -46,6 +46,7 @@ function bringBack(host: Host, database: Database, random: Random): boolean {
   const name = nameOf({ tenantId, generation });
   host.resources.set(name, {
     name,
+    scope: host.scope,
     tenantId,
     generation,
     configHash: "stray",

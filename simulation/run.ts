@@ -44,7 +44,7 @@ export interface RunResult {
 }
 
 /** After everything was mended and the last call has arrived, tenants have this long to come to rest. */
-const REST_MS = 60_000;
+const REST_MS = 240_000;
 /** And this long to leave it again. */
 const LEAST_REST_MS = 6_000;
 const LOOK_MS = 1_000;
@@ -121,6 +121,7 @@ function setUp(
   });
   const subjects: Subjects = {
     removesOrphans: plan.removeOrphans,
+    isRestored: () => invariants.isRestored(),
     wasRemoved: (tenantId) => invariants.wasRemoved(tenantId),
     database,
     engine: () => parts.engine,

@@ -7,6 +7,7 @@ import type { JsonObject } from "../packages/landlord/src/domain/json.ts";
 
 export interface Resource {
   readonly name: string;
+  readonly scope: string;
   readonly tenantId: string;
   readonly generation: number;
   readonly configHash: string;

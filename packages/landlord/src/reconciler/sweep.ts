@@ -170,8 +170,8 @@ async function sweepProvider(
     await store.requestResync({ tenantIds: recheck.slice(start, start + OWNERS_BATCH) });
   }
   const adopted =
-    (await adopt(late, "tombstone_adopted", dependencies)) +
-    (await adopt(ripe, "orphan_adopted", dependencies));
+    (await adopt(late, "tombstone_adopted", boundToScope, dependencies)) +
+    (await adopt(ripe, "orphan_adopted", boundToScope, dependencies));
   if (adopted > 0) dependencies.onAdopted();
   return {
     resources: resources.length,
@@ -247,14 +247,22 @@ async function listResources(
   return { resources, unseen, wholeScopes: [...wholeScopes] };
 }
 
+/**
+ * Where no worker sees more than one scope, none could prove absence in two: a tenant is adopted for one of them, and the
+ * tombstone that its end leaves makes a later sweep take the next.
+ */
 async function adopt(
   found: readonly (Orphan & { readonly owner?: ResourceOwner })[],
   reason: string,
+  boundToScope: boolean,
   { store, runtime }: SweepDependencies,
 ): Promise<number> {
   const byTenant = new Map<string, (Orphan & { readonly owner?: ResourceOwner })[]>();
-  for (const resource of found)
-    byTenant.set(resource.tenantId, [...(byTenant.get(resource.tenantId) ?? []), resource]);
+  for (const resource of found) {
+    const known = byTenant.get(resource.tenantId) ?? [];
+    const isElsewhere = known[0] !== undefined && known[0].scope !== resource.scope;
+    if (!boundToScope || !isElsewhere) byTenant.set(resource.tenantId, [...known, resource]);
+  }
   const tenants = [...byTenant.values()].map((resources) => adoptive(resources, reason, runtime));
   let adopted = 0;
   for (let start = 0; start < tenants.length; start += OWNERS_BATCH) {

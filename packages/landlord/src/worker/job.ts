@@ -94,8 +94,7 @@ async function convergeCompute(
       });
       if (applied.kind === "stale") return applied;
       const { observation } = applied;
-      if (observation.presence === "present" && observation.health === "healthy")
-        return { kind: "done", observation };
+      if (isReached(spec, observation)) return { kind: "done", observation };
       return {
         kind: "pending",
         // What could not be observed is not known to be unhealthy, and does not use up the deadline.
@@ -104,6 +103,12 @@ async function convergeCompute(
       };
     },
   );
+}
+
+/** Healthy, and not an older generation that still serves. */
+function isReached(spec: ComputeSpec, { presence, health, generation, configHash }: Observation): boolean {
+  const isSpec = generation === spec.generation && configHash === spec.configHash;
+  return presence === "present" && health === "healthy" && isSpec;
 }
 
 async function removeCompute(

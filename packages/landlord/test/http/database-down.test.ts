@@ -10,7 +10,7 @@ import { apiOf, type Answer, type Api } from "../support/api.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { eventually } from "../support/eventually.ts";
 import { startTestSystem, testLogger, type TestSystem } from "../support/system.ts";
-import { proxyDatabase, type TcpProxy } from "../support/tcp-proxy.ts";
+import { proxyUrl, type TcpProxy } from "../support/tcp-proxy.ts";
 import { API_ONLY, create, expectProblem, freshName } from "./kit.ts";
 
 const readsAndWrites = (api: Api, id: string): (() => Promise<Answer>)[] => [
@@ -46,7 +46,7 @@ describe("the whole server", () => {
   let id: string;
   beforeAll(async () => {
     system = await startTestSystem(API_ONLY);
-    const through = await proxyDatabase(system.database.url);
+    const through = await proxyUrl(system.database.url);
     proxy = through.proxy;
     api = apiOf((await system.startServer({ "database.url": through.url })).url);
     id = (await create(api)).id;
@@ -111,7 +111,7 @@ describe("a silent database", () => {
   let id: string;
   beforeEach(async () => {
     database = await createTestDatabase();
-    const through = await proxyDatabase(database.url);
+    const through = await proxyUrl(database.url);
     proxy = through.proxy;
     store = await openPostgresStore(
       {

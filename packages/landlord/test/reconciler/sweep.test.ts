@@ -169,6 +169,23 @@ test("compute of an archived tenant, and compute ahead of the database, are look
   expect(recovered.name).toBe("behind");
 });
 
+test("where a worker sees one scope only, what is in two is removed one after the other", async () => {
+  system = await startMockSystem();
+  const stranger = randomUUID();
+  const resources = ["one", "two"].map((scope) => ({
+    tenant_id: stranger,
+    generation: 1,
+    scope,
+    resource_ids: {},
+  }));
+  sweep({ removeOrphans: true }, true, { query: () => Promise.resolve({ truncated: false, resources }) });
+  const adopted = await eventually(
+    async () => (await system.store.getTenant({ idOrName: stranger }))?.tenant,
+    { what: "it is adopted" },
+  );
+  expect(adopted.observed.scopes).toEqual(["one"]);
+});
+
 test("what a shortened list leaves out is not forgotten", async () => {
   system = await startMockSystem();
   const stranger = randomUUID();

@@ -160,6 +160,3 @@ export async function proxyUrl(url: string): Promise<{ readonly proxy: TcpProxy;
   through.port = String(proxy.port);
   return { proxy, url: through.toString() };
 }
-
-/** A proxy before the database of `url`, and the URL that leads through it. */
-export const proxyDatabase = proxyUrl;

@@ -272,6 +272,24 @@ describe("delete", () => {
     });
   });
 
+  it("does not take what still serves of an older generation for the new one", async () => {
+    let looks = 0;
+    const behind = new Host({}, (compute) =>
+      withMethods(compute, {
+        async apply(spec, options) {
+          const applied = await compute.apply(spec, options);
+          looks += 1;
+          if (applied.kind === "stale" || looks > 2) return applied;
+          return { ...applied, observation: { ...applied.observation, generation: spec.generation - 1 } };
+        },
+      }),
+    );
+    expect(await run(behind, requestWith({ operation: "update", generation: 2 }))).toMatchObject({
+      outcome: "succeeded",
+    });
+    expect(looks).toBe(3);
+  });
+
   it("removes what is known to be somewhere without asking its config where", async () => {
     const unplaced = new Host({}, (compute) =>
       withMethods(compute, { scopeOf: () => Promise.reject(new Error("the config does not say")) }),

@@ -29,7 +29,10 @@ export interface ScriptedCompute extends ComputeProvider {
   aborted(): boolean;
 }
 
-/** `apply` is asked for each call, counted from 1; without it compute is healthy at once. */
+/**
+ * `apply` is asked for each call, counted from 1; without it compute is healthy at once. Whatever it says is of the
+ * generation that was applied.
+ */
 export function scriptedCompute(
   apply: (call: number, signal: AbortSignal, spec: ComputeSpec) => Promise<Observation> | Observation = () =>
     healthyObservation(),
@@ -52,7 +55,9 @@ export function scriptedCompute(
     async apply(spec, { signal }): Promise<ApplyResult> {
       applied.push(spec);
       signal.addEventListener("abort", () => (aborted = true));
-      return { kind: "applied", observation: await apply(applied.length, signal, spec) };
+      const observation = await apply(applied.length, signal, spec);
+      const { generation, configHash } = spec;
+      return { kind: "applied", observation: { ...observation, generation, configHash } };
     },
     destroy: () => Promise.resolve(absent),
     list: () =>

@@ -31,6 +31,8 @@ export interface ChaosOptions {
   readonly disturb?: (options: FaultOptions) => Promise<void>;
   /** Logs and data stay even after a clean run. */
   readonly keepLogs?: boolean;
+  /** Ends the run early, without checks; everything that was started is stopped. */
+  readonly signal?: AbortSignal;
   readonly say: (line: string) => void;
 }
 
@@ -105,7 +107,8 @@ async function torment(fleet: Fleet, options: ChaosOptions): Promise<ChaosReport
       `${figures.requests} requests (${figures.accepted} accepted, ${figures.refused} refused, ${figures.lost} lost), ${faults.length} faults (${killsOf(faults)} kills), ${expectations.tenants.size} tenants so far`,
     );
   }, PROGRESS_MS);
-  const peace = AbortSignal.timeout(minutes * 60_000);
+  const ends = [AbortSignal.timeout(minutes * 60_000), options.signal];
+  const peace = AbortSignal.any(ends.filter((each) => each !== undefined));
   // Every actor's pause listens to it.
   setMaxListeners(0, peace);
   try {
@@ -133,6 +136,7 @@ async function torment(fleet: Fleet, options: ChaosOptions): Promise<ChaosReport
   } finally {
     clearInterval(progress);
   }
+  options.signal?.throwIfAborted();
   say(`peace after ${faults.length} faults; waiting until everything has settled`);
   const settling = await settle(fleet, instanceId, options.settleWithinMs);
   const seenDoubles = doubles.stop();

@@ -146,8 +146,22 @@ export async function startFleet(settings: Readonly<Record<string, unknown>> = {
     };
     parts.push(landlordPart({ name, kind: "worker", command: "worker", settings: own, folder, crashes }));
   }
-  await Promise.all(parts.slice(2).map((part) => part.start()));
   const sql = openSql(postgres.url);
+  const stop = async (options: { readonly keep: boolean }): Promise<void> => {
+    await sql.close();
+    for (const part of parts.toReversed()) {
+      part.signal("SIGCONT");
+      await part.kill();
+    }
+    await Promise.all(links.map(({ proxy }) => proxy.close()));
+    if (!options.keep) await rm(folder, { recursive: true, force: true });
+  };
+  try {
+    await Promise.all(parts.slice(2).map((part) => part.start()));
+  } catch (error) {
+    await stop({ keep: true });
+    throw error;
+  }
   return {
     folder,
     parts,
@@ -159,15 +173,7 @@ export async function startFleet(settings: Readonly<Record<string, unknown>> = {
     databaseUrl: postgres.url,
     sql,
     crashes: () => crashes,
-    async stop({ keep }) {
-      await sql.close();
-      for (const part of parts.toReversed()) {
-        part.signal("SIGCONT");
-        await part.kill();
-      }
-      await Promise.all(links.map(({ proxy }) => proxy.close()));
-      if (!keep) await rm(folder, { recursive: true, force: true });
-    },
+    stop,
   };
 }
 

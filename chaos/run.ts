@@ -62,7 +62,12 @@ function summarise(report: ChaosReport): void {
   );
 }
 
+const interrupted = new AbortController();
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, () => interrupted.abort(new Error(`${signal}: stopped before the end`)));
+}
 const report = await runChaos({
+  signal: interrupted.signal,
   minutes,
   seed,
   users: positive("users", values.users),

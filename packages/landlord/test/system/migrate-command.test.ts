@@ -34,10 +34,10 @@ test("a server that may not migrate refuses an empty database, and says which co
 test("landlord migrate brings the schema, once; then the server starts", async () => {
   const first = spawnLandlord("migrate", settings());
   expect(await first.exited).toBe(0);
-  expect(first.log()).toMatch(/schema version 1: applied 0001-initial/);
+  expect(first.log()).toMatch(/schema version \d+: applied 0001-initial/);
   const second = spawnLandlord("migrate", settings());
   expect(await second.exited).toBe(0);
-  expect(second.log()).toMatch(/schema version 1: nothing to do/);
+  expect(second.log()).toMatch(/schema version \d+: nothing to do/);
   const server = await startLandlord("serve", serving());
   expect((await fetch(`${server.url}/ready`)).status).toBe(200);
   expect(await server.stop()).toBe(0);

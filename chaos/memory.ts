@@ -21,6 +21,8 @@ export interface SoakOptions {
   readonly limitMbPerMinute: number;
   /** How often the server collects all garbage and tells its heap. */
   readonly heapEveryMs: number;
+  /** Ends the run early. */
+  readonly signal: AbortSignal;
   readonly say: (line: string) => void;
 }
 
@@ -99,15 +101,16 @@ export async function runSoak(options: SoakOptions): Promise<SoakReport> {
 }
 
 /** Creates the tenants and waits until all are ready. */
-async function fill(soaked: Soaked, { tenants, say }: SoakOptions): Promise<void> {
+async function fill(soaked: Soaked, { tenants, signal, say }: SoakOptions): Promise<void> {
   const startMs = performance.now();
   let next = 0;
   const lane = async (): Promise<void> => {
-    while (next < tenants) await create(soaked, `soak-${next++}`);
+    while (next < tenants && !signal.aborted) await create(soaked, `soak-${next++}`);
   };
   await Promise.all(Array.from({ length: CREATE_LANES }, lane));
   const deadlineMs = performance.now() + READY_TIMEOUT_MS;
   for (;;) {
+    signal.throwIfAborted();
     const [row] = await soaked.sql.query<{ open: number }>(
       "SELECT count(*)::int AS open FROM tenants WHERE status <> 'ready'",
     );
@@ -121,7 +124,7 @@ async function fill(soaked: Soaked, { tenants, say }: SoakOptions): Promise<void
 
 async function watch(soaked: Soaked, options: SoakOptions): Promise<SoakReport> {
   const { minutes, tenants, warmUpMs, limitMbPerMinute, say } = options;
-  const ended = AbortSignal.timeout(minutes * 60_000);
+  const ended = AbortSignal.any([AbortSignal.timeout(minutes * 60_000), options.signal]);
   const startMs = performance.now();
   const rss: Sample[] = [];
   const heap: Sample[] = [];
@@ -144,6 +147,7 @@ async function watch(soaked: Soaked, options: SoakOptions): Promise<SoakReport> 
       ),
     ),
   ]);
+  options.signal.throwIfAborted();
   const counted = (samples: readonly Sample[]): readonly Sample[] =>
     samples.filter((sample) => sample.atMs >= warmUpMs);
   const slopes = [slopePerMinute(counted(heap)), slopePerMinute(counted(rss))] as const;

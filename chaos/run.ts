@@ -8,6 +8,7 @@
 import { randomInt } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { endInterrupted, untilInterrupted } from "./interrupt.ts";
 import { isClean, runChaos, type ChaosReport } from "./chaos.ts";
 
 const SETTLE_WITHIN_MS = 120_000;
@@ -62,12 +63,9 @@ function summarise(report: ChaosReport): void {
   );
 }
 
-const interrupted = new AbortController();
-for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  process.once(signal, () => interrupted.abort(new Error(`${signal}: stopped before the end`)));
-}
+const signal = untilInterrupted();
 const report = await runChaos({
-  signal: interrupted.signal,
+  signal,
   minutes,
   seed,
   users: positive("users", values.users),
@@ -75,7 +73,7 @@ const report = await runChaos({
   settleWithinMs: SETTLE_WITHIN_MS,
   keepLogs: values.keep,
   say,
-});
+}).catch((error: unknown) => endInterrupted(signal, error));
 summarise(report);
 if (values.report !== undefined) writeFileSync(values.report, `${JSON.stringify(report, null, 2)}\n`);
 process.exit(isClean(report) ? 0 : 1);

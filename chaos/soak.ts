@@ -7,6 +7,7 @@
  */
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { endInterrupted, untilInterrupted } from "./interrupt.ts";
 import { runSoak } from "./memory.ts";
 
 const LIMIT_MB_PER_MINUTE = 1;
@@ -26,14 +27,16 @@ if (!(minutes * 60_000 > WARM_UP_MS) || !Number.isInteger(tenants) || tenants < 
   process.stderr.write("error: --minutes must be above 2, and --tenants a whole number from 100\n");
   process.exit(2);
 }
+const signal = untilInterrupted();
 const report = await runSoak({
+  signal,
   minutes,
   tenants,
   warmUpMs: WARM_UP_MS,
   limitMbPerMinute: LIMIT_MB_PER_MINUTE,
   heapEveryMs: HEAP_EVERY_MS,
   say: (line) => process.stdout.write(`${line}\n`),
-});
+}).catch((error: unknown) => endInterrupted(signal, error));
 if (values.report !== undefined) writeFileSync(values.report, `${JSON.stringify(report, null, 2)}\n`);
 const shown = (slope: number | null): string => `${slope?.toFixed(3) ?? "no"} MB/min`;
 process.stdout.write(

@@ -139,6 +139,7 @@ function lease(
   return [
     {
       tenantId,
+      leaseOwner,
       leaseToken,
       wakeSeq,
       stored,

@@ -31,12 +31,9 @@ const { values } = parseArgs({
 const UNLIMITED_SEEDS = 1_000_000_000;
 const TRACE_TAIL_LINES = 60;
 const REST_LINES = 12;
+const PROGRESS_MS = 10_000;
 
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
-
-if (values.help) print(USAGE);
-else if (values.seed !== undefined) await repeat(wholeNumber("seed", values.seed));
-else await runMany();
 
 async function runMany(): Promise<void> {
   const minutes = values.minutes === undefined ? null : Number(values.minutes);
@@ -44,14 +41,18 @@ async function runMany(): Promise<void> {
   const processes = wholeNumber("processes", values.processes);
   const start = wholeNumber("start", values.start);
   const startedMs = performance.now();
+  const progress = new Progress(startedMs);
   const results = await Promise.all(
     Array.from({ length: processes }, (_, index) =>
-      inProcess({
-        start: start + index,
-        step: processes,
-        seeds: Math.ceil((seeds - index) / processes),
-        minutes,
-      }),
+      inProcess(
+        {
+          start: start + index,
+          step: processes,
+          seeds: Math.ceil((seeds - index) / processes),
+          minutes,
+        },
+        (done) => progress.tell(index, done),
+      ),
     ),
   );
   const result = joined(results);
@@ -62,11 +63,35 @@ async function runMany(): Promise<void> {
   await explain(first);
 }
 
-function inProcess(params: BatchParams): Promise<BatchResult> {
+/** A line to standard error now and then, for whoever waits. */
+class Progress {
+  readonly #startedMs: number;
+  readonly #done = new Map<number, number>();
+  #toldMs: number;
+
+  constructor(startedMs: number) {
+    this.#startedMs = startedMs;
+    this.#toldMs = startedMs;
+  }
+
+  tell(batch: number, done: number): void {
+    this.#done.set(batch, done);
+    const nowMs = performance.now();
+    if (nowMs - this.#toldMs < PROGRESS_MS) return;
+    this.#toldMs = nowMs;
+    const total = [...this.#done.values()].reduce((sum, count) => sum + count, 0);
+    process.stderr.write(`${total} seeds in ${Math.round((nowMs - this.#startedMs) / 1_000)} s …\n`);
+  }
+}
+
+function inProcess(params: BatchParams, onProgress: (done: number) => void): Promise<BatchResult> {
   return new Promise((resolve, reject) => {
     const child = fork(fileURLToPath(new URL("batch-process.ts", import.meta.url)), [JSON.stringify(params)]);
     let result: BatchResult | null = null;
-    child.on("message", (message) => (result = message as BatchResult));
+    child.on("message", (message) => {
+      if (typeof message === "number") onProgress(message);
+      else result = message as BatchResult;
+    });
     child.on("error", reject);
     child.on("exit", (code) => {
       if (result !== null) resolve(result);
@@ -123,3 +148,7 @@ function wholeNumber(name: string, text: string): number {
   process.stderr.write(`error: --${name} must be a whole number, not ${text}\n${USAGE}`);
   process.exit(2);
 }
+
+if (values.help) print(USAGE);
+else if (values.seed !== undefined) await repeat(wholeNumber("seed", values.seed));
+else await runMany();

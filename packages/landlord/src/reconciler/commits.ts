@@ -9,7 +9,7 @@ import type { ReconcilerSettings } from "./settings.ts";
 
 /** What a pass knows: the claim, brought forward by its own commits. */
 export interface Pass {
-  readonly claim: Pick<Claim, "tenantId" | "leaseToken" | "wakeSeq">;
+  readonly claim: Pick<Claim, "tenantId" | "leaseOwner" | "leaseToken" | "wakeSeq">;
   readonly tenant: Tenant;
   readonly revision: number;
   readonly operation: Operation | null;

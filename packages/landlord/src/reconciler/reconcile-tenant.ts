@@ -102,7 +102,12 @@ export async function reconcileTenant(
   const { runtime } = dependencies;
   const startedMs = runtime.monotonicMs();
   let pass: Pass = {
-    claim: { tenantId: claim.tenantId, leaseToken: claim.leaseToken, wakeSeq: claim.wakeSeq },
+    claim: {
+      tenantId: claim.tenantId,
+      leaseOwner: claim.leaseOwner,
+      leaseToken: claim.leaseToken,
+      wakeSeq: claim.wakeSeq,
+    },
     tenant: claim.stored.tenant,
     revision: claim.stored.revision,
     operation: claim.operation,

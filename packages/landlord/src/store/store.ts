@@ -126,6 +126,8 @@ export interface TenantFilter {
 /** What the reconciler was given: a tenant, its unfinished operation, and the fence. */
 export interface Claim {
   readonly tenantId: string;
+  /** With the token the fence: a restored database gives tokens out again, and a process has its name once. */
+  readonly leaseOwner: string;
   readonly leaseToken: number;
   readonly wakeSeq: number;
   readonly stored: StoredTenant;
@@ -157,6 +159,7 @@ export interface OperationUpdate {
 /** One fenced write of the reconciler. Everything in it happens, or nothing does. */
 export interface Commit {
   readonly tenantId: string;
+  readonly leaseOwner: string;
   readonly leaseToken: number;
   readonly wakeSeq: number;
   readonly revision: number;

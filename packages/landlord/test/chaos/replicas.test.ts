@@ -98,7 +98,7 @@ test(
   },
 );
 
-/** Every server and worker is stopped as a deployment does it, and started again, one after the other. */
+/** Every server and worker is stopped as a deployment does it, and started again, one after the other, in whole rounds. */
 const rollingRestart: NonNullable<ChaosOptions["disturb"]> = async ({ fleet, signal, onFault }) => {
   while (!signal.aborted) {
     for (const part of fleet.parts.filter(({ kind }) => kind === "server" || kind === "worker")) {
@@ -107,7 +107,6 @@ const rollingRestart: NonNullable<ChaosOptions["disturb"]> = async ({ fleet, sig
       await part.start();
       onFault({ kind: "stop", target: part.name, detail: "restarted", beganAt, endedAt: new Date() });
       await delay(1_000, undefined, { signal }).catch(() => undefined);
-      if (signal.aborted) return;
     }
   }
 };

@@ -26,6 +26,7 @@ it("a claim has the tenant, its unfinished operation and the payload as recorded
   const first = await claimOne(under.store);
   expect(first).toMatchObject({
     tenantId: tenant.id,
+    leaseOwner: "a",
     leaseToken: 1,
     wakeSeq: 0,
     operation: null,

@@ -18,6 +18,7 @@ const LANE_NAMES = ["interactive", "repair", "background"] as const satisfies re
 
 interface ClaimRow {
   tenant_id: string;
+  lease_owner: string;
   lease_token: number;
   wake_seq: number;
   now: Date;
@@ -64,7 +65,7 @@ export async function claimDue(db: Kysely<Database>, params: ClaimDue): Promise<
         ),
         sql` UNION ALL `,
       )}))
-      RETURNING w.tenant_id, w.lease_token, w.wake_seq
+      RETURNING w.tenant_id, w.lease_owner, w.lease_token, w.wake_seq
     )
     ${claimedFacts}`.execute(db);
   return result.rows.map(toClaim);
@@ -200,7 +201,7 @@ function leased(params: Pick<ClaimDue, "leaseOwner" | "leaseDurationMs">): RawBu
 }
 
 const claimedFacts = sql`
-    SELECT claimed.tenant_id, claimed.lease_token, claimed.wake_seq, now() AS now,
+    SELECT claimed.tenant_id, claimed.lease_owner, claimed.lease_token, claimed.wake_seq, now() AS now,
            to_jsonb(t) AS tenant, to_jsonb(o) AS operation
     FROM claimed
     JOIN tenants t ON t.id = claimed.tenant_id
@@ -209,6 +210,7 @@ const claimedFacts = sql`
 function toClaim(row: ClaimRow): Claim {
   return {
     tenantId: row.tenant_id,
+    leaseOwner: row.lease_owner,
     leaseToken: row.lease_token,
     wakeSeq: row.wake_seq,
     stored: toStoredTenant(row.tenant),
@@ -249,7 +251,7 @@ export async function claimResync(db: Kysely<Database>, params: ClaimResync): Pr
     ), claimed AS (
       UPDATE tenant_work w SET ${leased(params)}
       WHERE w.tenant_id = ANY(ARRAY(SELECT tenant_id FROM due))
-      RETURNING w.tenant_id, w.lease_token, w.wake_seq
+      RETURNING w.tenant_id, w.lease_owner, w.lease_token, w.wake_seq
     )
     ${claimedFacts}`.execute(db);
   return result.rows.map(toClaim);

@@ -142,6 +142,7 @@ function commitRecord(commit: Commit): Record<string, unknown> {
   const { newOperation, operationUpdate, transition, release, tenant } = commit;
   return {
     tenant_id: commit.tenantId,
+    lease_owner: commit.leaseOwner,
     lease_token: commit.leaseToken,
     wake_seq: commit.wakeSeq,
     revision: commit.revision,
@@ -211,13 +212,13 @@ async function commitBatch(
   const result = await sql<{ tenant_id: string; lease_token: number; is_current: boolean }>`
     WITH input AS MATERIALIZED (
       SELECT * FROM jsonb_to_recordset(${input}::jsonb) AS i(
-        tenant_id uuid, lease_token bigint, wake_seq bigint, revision bigint, tenant jsonb, generation_raised boolean,
+        tenant_id uuid, lease_owner text, lease_token bigint, wake_seq bigint, revision bigint, tenant jsonb, generation_raised boolean,
         restart_lane smallint, tombstone_ttl_ms float8, new_operation jsonb, operation_update jsonb, transition jsonb,
         release boolean, due_in_ms float8, resync_in_ms float8)
     ), held AS MATERIALIZED (
       SELECT w.tenant_id, w.lease_token
       FROM tenant_work w JOIN input i ON i.tenant_id = w.tenant_id AND i.lease_token = w.lease_token
-      WHERE w.lease_owner IS NOT NULL
+      WHERE w.lease_owner = i.lease_owner
       ORDER BY w.tenant_id FOR UPDATE OF w
     ), admitted AS MATERIALIZED (
       SELECT i.* FROM input i JOIN held h ON h.tenant_id = i.tenant_id AND h.lease_token = i.lease_token

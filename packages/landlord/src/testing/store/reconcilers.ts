@@ -59,6 +59,11 @@ const takesOverExpiredLeases: StoreBehaviour = {
     await harness.pass(150);
     const present = await claimOne(other, "present");
     assert.ok(present.leaseToken > late.leaseToken, "the fence rises");
+    const impostor = {
+      ...commitOf(present, { release: { dueInMs: 0, resyncInMs: null } }),
+      leaseOwner: "late",
+    };
+    assert.deepEqual(await other.commit([impostor]), ["lost"], "a token alone opens nothing");
     const before = await visible(store, id);
     assert.deepEqual(await store.commit([everything(late)]), ["lost"]);
     assert.deepEqual(

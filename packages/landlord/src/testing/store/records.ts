@@ -133,6 +133,7 @@ export async function claimOne(
 export function commitOf(from: Claim, change: Partial<Commit> = {}): Commit {
   return {
     tenantId: from.tenantId,
+    leaseOwner: from.leaseOwner,
     leaseToken: from.leaseToken,
     wakeSeq: from.wakeSeq,
     revision: from.stored.revision,

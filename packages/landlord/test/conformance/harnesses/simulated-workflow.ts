@@ -162,8 +162,8 @@ function openSimulatedHarness(): WorkflowHarness {
     open: (faults) => Promise.resolve(world.provider(faults)),
     openUnreachable: () => Promise.resolve(world.provider(new Faults({ kind: "crash", after: 0 }))),
     startWorker: (context) => Promise.resolve(world.startWorker(context)),
-    jobTimeoutMs: 5_000,
-    takeOverTimeoutMs: 10_000,
+    jobTimeoutMs: 15_000,
+    takeOverTimeoutMs: 30_000,
     close: () => world.close(),
   };
 }

@@ -34,6 +34,8 @@ interface Response {
 export async function openApiDocument(): Promise<OpenApiDocument> {
   const app = await createApp(inertDependencies(), {
     bodyLimitBytes: 1,
+    maxRequestsInFlight: 1,
+    maxConnections: 1,
     readTimeoutMs: 1,
     writeTimeoutMs: 1,
     idleTimeoutMs: 1,

@@ -103,9 +103,8 @@ export function createInvariants(subjects: Subjects): Invariants {
 
   function watchReconciler(change: Change): void {
     const { tenantId, before, after, caller, holder } = change;
-    // Lease tokens that are older than a restored database are given out again.
     holds(
-      isRestored || holder === null || holder === caller,
+      holder === null || holder === caller,
       2,
       () => `${caller} wrote ${nameOf(change)}, which ${holder} holds`,
     );
@@ -187,8 +186,9 @@ export function createInvariants(subjects: Subjects): Invariants {
       if (record.finishedAt === null) unfinished += 1;
       else if (record.finishedAt.getTime() === database.nowMs()) {
         const status = subjects.engine().statusOf(record.executionId);
+        // An engine that lost its memory runs again what it is asked again, also when its end had been heard before.
         holds(
-          status.state !== "running",
+          status.state !== "running" || engineForgotMs >= 0,
           2,
           () => `operation ${record.id} was closed while its execution runs`,
         );

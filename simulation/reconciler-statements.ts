@@ -43,7 +43,8 @@ function commitOne(database: Database, commit: Commit, caller: string): CommitOu
   const { tables } = database;
   const nowMs = database.nowMs();
   const work = tables.work.get(commit.tenantId);
-  if (work === undefined || work.leaseToken !== commit.leaseToken || work.leaseOwner !== commit.leaseOwner) return "lost";
+  if (work === undefined || work.leaseToken !== commit.leaseToken || work.leaseOwner !== commit.leaseOwner)
+    return "lost";
   const before = tables.tenants.get(commit.tenantId);
   if (before === undefined || before.revision !== commit.revision) {
     tables.work.set(work.tenantId, { ...work, leaseOwner: null, leaseUntilMs: null, dueMs: nowMs });

@@ -17,7 +17,12 @@ function unfenced(commit: Commit, { tables }: Database): Commit {
   const work = tables.work.get(commit.tenantId);
   const stored = tables.tenants.get(commit.tenantId);
   if (work === undefined || stored === undefined) return commit;
-  return { ...commit, leaseToken: work.leaseToken, revision: stored.revision };
+  return {
+    ...commit,
+    leaseOwner: work.leaseOwner ?? commit.leaseOwner,
+    leaseToken: work.leaseToken,
+    revision: stored.revision,
+  };
 }
 
 const noTombstone: Plant = {

@@ -53,6 +53,18 @@ const httpSection = z.strictObject({
     .max(64 * 1024 * 1024)
     .default(1_048_576)
     .describe("Largest request body in bytes."),
+  max_requests_in_flight: z
+    .int()
+    .min(1)
+    .max(100_000)
+    .default(1_000)
+    .describe("Requests that one server works on at the same time; beyond, it answers 503 with Retry-After."),
+  max_connections: z
+    .int()
+    .min(1)
+    .max(1_000_000)
+    .default(10_000)
+    .describe("Open connections of one server; beyond, new ones are closed."),
   idempotency_retention: duration(ANY_SPAN)
     .default(24 * HOUR)
     .describe("How long the answer to a creation with an Idempotency-Key is repeated."),

@@ -20,6 +20,7 @@ import { randomUUID } from "node:crypto";
 import type { Socket } from "node:net";
 import type { HttpDependencies, HttpSettings } from "./dependencies.ts";
 import { registerJsonBodies } from "./json-body.ts";
+import { createAdmission } from "./admission.ts";
 import { guardLoopback } from "./loopback-guard.ts";
 import { documentInfo, finishDocument } from "./openapi.ts";
 import { buildProblem, PROBLEM_CONTENT_TYPE, sendError } from "./problem.ts";
@@ -65,8 +66,12 @@ export async function createApp(dependencies: HttpDependencies, settings: HttpSe
   app.setErrorHandler((error, request, reply) => sendError(error, request, reply, logger));
   registerJsonBodies(app);
 
+  app.server.maxConnections = settings.maxConnections;
+  const admission = createAdmission(settings.maxRequestsInFlight);
   app.addHook("onRequest", async (request, reply) => {
     void reply.header("x-request-id", request.id);
+    // Whether it lives, an overloaded server still says.
+    if (request.url.startsWith("/v1/")) admission.enter(reply);
     if (settings.loopbackOnly) guardLoopback(request);
   });
   app.addHook("onResponse", async (request, reply) => {

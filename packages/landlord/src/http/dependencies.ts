@@ -40,6 +40,8 @@ export interface HttpDependencies {
 
 export interface HttpSettings {
   readonly bodyLimitBytes: number;
+  readonly maxRequestsInFlight: number;
+  readonly maxConnections: number;
   readonly readTimeoutMs: number;
   readonly writeTimeoutMs: number;
   readonly idleTimeoutMs: number;

@@ -6,7 +6,7 @@ import type { Config } from "../config/schema.ts";
 import { computeBlocks } from "../config/schema.ts";
 import { LandlordError, UnavailableError, messageOf } from "../domain/errors.ts";
 import { createApp, type App } from "../http/app.ts";
-import type { ComputeCatalog } from "../http/dependencies.ts";
+import type { ComputeCatalog, HttpSettings } from "../http/dependencies.ts";
 import { recently } from "../http/recently.ts";
 import { engineBreakerKey, isEngineBreaker } from "../reconciler/engine-breaker.ts";
 import { createBackground } from "../reconciler/background.ts";
@@ -121,13 +121,7 @@ async function startParts(
       readiness: () => readiness(store, manager, config, () => reconciler),
       logger,
     },
-    {
-      bodyLimitBytes: config.http.body_limit_bytes,
-      readTimeoutMs: config.http.read_timeout,
-      writeTimeoutMs: config.http.write_timeout,
-      idleTimeoutMs: config.http.idle_timeout,
-      loopbackOnly: true,
-    },
+    httpSettings(config),
   );
   const address = await listen(app, config);
   stops.push({
@@ -150,6 +144,18 @@ async function startParts(
   stops.push({ name: "listener", limitMs: QUIET_STOP_MS, run: () => listener.stop() });
   logger.info({ url: address, compute: catalog.names(), engine: manager.defaultProvider }, "server is up");
   return address;
+}
+
+function httpSettings({ http }: Config): HttpSettings {
+  return {
+    bodyLimitBytes: http.body_limit_bytes,
+    maxRequestsInFlight: http.max_requests_in_flight,
+    maxConnections: http.max_connections,
+    readTimeoutMs: http.read_timeout,
+    writeTimeoutMs: http.write_timeout,
+    idleTimeoutMs: http.idle_timeout,
+    loopbackOnly: true,
+  };
 }
 
 interface ControllerParts {

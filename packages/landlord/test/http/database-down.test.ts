@@ -138,6 +138,8 @@ describe("a silent database", () => {
       },
       {
         bodyLimitBytes: 1_048_576,
+        maxRequestsInFlight: 100,
+        maxConnections: 100,
         readTimeoutMs: 10_000,
         writeTimeoutMs: 30_000,
         idleTimeoutMs: 10_000,

@@ -365,7 +365,8 @@ async function collectGarbage(db: Kysely<Database>, historyRetentionMs: number):
   const statements = [
     bounded("idempotency_keys", "key", sql`expires_at <= now()`),
     bounded("tombstones", "tenant_id", sql`expires_at <= now()`),
-    bounded("orphans", "tenant_id", sql`last_seen_at < ${old}`),
+    sql`DELETE FROM orphans WHERE (compute_provider, scope, tenant_id) IN
+      (SELECT compute_provider, scope, tenant_id FROM orphans WHERE last_seen_at < ${old} LIMIT ${GARBAGE_BATCH})`,
     bounded("operations", "id", sql`finished_at < ${old}`),
     // The newest position stays: the sequencer counts on from it.
     bounded("transitions", "id", sql`at < ${old} AND position < (SELECT max(position) FROM transitions)`),

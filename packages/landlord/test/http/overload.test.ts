@@ -1,0 +1,87 @@
+/** More requests than a server may work on: some are refused at once, and nothing queues up. */
+import type { AddressInfo } from "node:net";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { createApp, type App } from "../../src/http/app.ts";
+import type { HttpDependencies } from "../../src/http/dependencies.ts";
+import { createComputeCatalog, computeRegistry } from "../../src/start/compute-registry.ts";
+import { apiOf, type Api } from "../support/api.ts";
+import { eventually } from "../support/eventually.ts";
+import { testLogger } from "../support/system.ts";
+import { expectProblem } from "./kit.ts";
+
+const LIMIT = 3;
+
+let app: App;
+let api: Api;
+/** Reads that the database has not answered yet. */
+let pending: (() => void)[];
+
+beforeEach(async () => {
+  pending = [];
+  const store = {
+    getTenant: () => new Promise((resolve) => pending.push(() => resolve(null))),
+  } as unknown as HttpDependencies["store"];
+  app = await createApp(
+    {
+      store,
+      catalog: createComputeCatalog(computeRegistry(), new Map([["mock", {}]]), null),
+      conditions: { operationDeadlineMs: 1_000 },
+      idempotencyRetentionMs: 60_000,
+      openBreakers: () => Promise.resolve([]),
+      onWrite: () => undefined,
+      readiness: () => Promise.resolve({}),
+      logger: testLogger,
+    },
+    {
+      bodyLimitBytes: 1_048_576,
+      maxRequestsInFlight: LIMIT,
+      maxConnections: 100,
+      readTimeoutMs: 10_000,
+      writeTimeoutMs: 30_000,
+      idleTimeoutMs: 10_000,
+      loopbackOnly: true,
+    },
+  );
+  await app.listen({ host: "127.0.0.1", port: 0 });
+  api = apiOf(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`);
+});
+afterEach(() => app.close());
+
+test("beyond its limit it answers 503 with Retry-After, still says that it lives, and takes work when it has room", async () => {
+  const working = Array.from({ length: LIMIT }, () => api.call("GET", "/v1/tenants/acme"));
+  await eventually(() => Promise.resolve(pending.length === LIMIT), { what: "all of them wait" });
+  const refused = await api.call("GET", "/v1/tenants/acme");
+  expectProblem(refused, 503, "overloaded");
+  expect(refused.headers.get("retry-after")).not.toBeNull();
+  expect((await api.call("GET", "/health")).status).toBe(200);
+  expect(pending).toHaveLength(LIMIT);
+  for (const answer of pending.splice(0)) answer();
+  for (const { status } of await Promise.all(working)) expect(status).toBe(404);
+  const next = api.call("GET", "/v1/tenants/acme");
+  await eventually(() => Promise.resolve(pending.length === 1), { what: "the next one is taken" });
+  pending.pop()?.();
+  expect((await next).status).toBe(404);
+});
+
+test("a client that goes away makes room", async () => {
+  const clients = Array.from({ length: LIMIT }, () => new AbortController());
+  const url = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}/v1/tenants/acme`;
+  for (const { signal } of clients) fetch(url, { signal }).catch(() => undefined);
+  await eventually(() => Promise.resolve(pending.length === LIMIT), { what: "all of them wait" });
+  for (const client of clients) client.abort();
+  await eventually(
+    async () => {
+      const before = pending.length;
+      const asked = api.call("GET", "/v1/tenants/acme");
+      const taken = await eventually(() => Promise.resolve(pending.length > before), {
+        what: "it is taken",
+        timeoutMs: 200,
+      }).catch(() => false);
+      if (taken) pending.pop()?.();
+      await asked;
+      return taken;
+    },
+    { what: "there is room again" },
+  );
+  for (const answer of pending.splice(0)) answer();
+});

@@ -42,9 +42,9 @@ interface AdminAnswer {
 }
 
 /**
- * One attempt; at a start it also brings settings that have changed. Workers at other URLs may serve the shared services as well: whoever registered last is sent new jobs.
- * With `takeShared: false` they are left to another worker that is alive, so that two do not take them from each other
- * for ever.
+ * One attempt; at a start it also brings settings that have changed. Workers at other URLs may serve the shared services
+ * as well: whoever registered last is sent new jobs. With `takeShared: false` they are left to another worker that is
+ * alive, so that two do not take them from each other for ever.
  *
  * @throws UnavailableError when the admin API does not answer, or cannot reach the worker
  */

@@ -1,17 +1,12 @@
-/** A proxy before the daemon's socket that loses requests or answers, or holds them back. */
+/** A proxy before the daemon's socket that holds a request back. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, request, type IncomingMessage, type ServerResponse } from "node:http";
 import { join } from "node:path";
-
-/** `lose-request`: never sent on. `lose-answer`: done by the daemon, and nobody hears of it. */
-export type Fault = "lose-request" | "lose-answer";
 
 export interface DockerProxy {
   readonly host: string;
   /** Method and path of every request so far. */
   readonly seen: readonly string[];
-  /** From the request of this index on, the worker is dead: that one meets the fault, all later ones nobody. */
-  dieAt(index: number, fault: Fault): void;
   /** The first request that matches is held until the returned function is called; `held` resolves when it came. */
   hold(matches: (line: string) => boolean): { readonly held: Promise<void>; release(): void };
   stop(): Promise<void>;
@@ -26,12 +21,11 @@ interface Held {
 export async function startDockerProxy(target: string): Promise<DockerProxy> {
   const folder = mkdtempSync("/tmp/llp-");
   const seen: string[] = [];
-  let death: { readonly index: number; readonly fault: Fault } | null = null;
   let holding: Held | null = null;
 
   async function handle(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const line = `${incoming.method} ${incoming.url}`;
-    const index = seen.push(line) - 1;
+    seen.push(line);
     const chunks: Buffer[] = [];
     for await (const chunk of incoming) chunks.push(chunk as Buffer);
     if (holding?.matches(line) === true) {
@@ -40,10 +34,6 @@ export async function startDockerProxy(target: string): Promise<DockerProxy> {
       arrived();
       await released;
     }
-    const isDead =
-      death !== null && (index > death.index || (index === death.index && death.fault === "lose-request"));
-    if (isDead) return void outgoing.destroy();
-    const losesAnswer = death?.index === index;
     const asked = request(
       {
         socketPath: target.replace("unix://", ""),
@@ -53,11 +43,6 @@ export async function startDockerProxy(target: string): Promise<DockerProxy> {
         agent: false,
       },
       (answer) => {
-        if (losesAnswer) {
-          answer.resume();
-          answer.once("end", () => outgoing.destroy());
-          return;
-        }
         outgoing.writeHead(answer.statusCode ?? 502, answer.headers);
         answer.pipe(outgoing);
       },
@@ -74,7 +59,6 @@ export async function startDockerProxy(target: string): Promise<DockerProxy> {
   return {
     host: `unix://${socketPath}`,
     seen,
-    dieAt: (index, fault) => (death = { index, fault }),
     hold(matches) {
       let release = (): void => undefined;
       const released = new Promise<void>((resolve) => (release = resolve));

@@ -25,6 +25,13 @@ async function containersOf(filters: readonly string[]): Promise<readonly Contai
   return JSON.parse(body) as Container[];
 }
 
+async function networksOf(filters: readonly string[]): Promise<readonly { readonly Id: string }[]> {
+  const query = encodeURIComponent(JSON.stringify({ label: filters }));
+  const { status, body } = await askDocker(inject("dockerHost"), "GET", `/networks?filters=${query}`);
+  if (status !== 200) throw new Error(`networks: ${status} ${body}`);
+  return JSON.parse(body) as { readonly Id: string }[];
+}
+
 const labelsOf = ({ instanceId, tenantId }: Owner): readonly string[] => [
   `landlord.instance=${instanceId}`,
   `landlord.tenant=${tenantId}`,
@@ -34,7 +41,7 @@ function openDockerHarness(): Promise<ComputeHarness> {
   const closers: (() => Promise<unknown>)[] = [];
   const instances = new Set<string>();
   // What retires is gone soon: a census waits for it.
-  const engineConfig = { drain_seconds: 0 };
+  const engineConfig = { drain_seconds: 0, per_tenant_network: true };
   const openAt = (host: string) =>
     dockerComputeFactory.create(dockerComputeFactory.engineConfigSchema.parse({ ...engineConfig, host }), {
       dataDir: "/nonexistent",
@@ -68,8 +75,14 @@ function openDockerHarness(): Promise<ComputeHarness> {
     loggedText: (variant) => `variant ${variant} is up`,
     async census(owner) {
       instances.add(owner.instanceId);
-      const containers = await containersOf(labelsOf(owner));
-      return containers.map(({ Labels }) => Number(Labels["landlord.generation"]));
+      const [containers, networks] = await Promise.all([
+        containersOf(labelsOf(owner)),
+        networksOf(labelsOf(owner)),
+      ]);
+      const generations = containers.map(({ Labels }) => Number(Labels["landlord.generation"]));
+      // A network that nothing is in was left behind, or there is one too many.
+      const spare = networks.slice(Math.min(1, containers.length)).map(() => 0);
+      return [...generations, ...spare];
     },
     async endWorkload(owner) {
       for (const { Id } of await containersOf(labelsOf(owner))) {
@@ -82,6 +95,9 @@ function openDockerHarness(): Promise<ComputeHarness> {
       for (const instanceId of instances) {
         for (const { Id } of await containersOf([`landlord.instance=${instanceId}`])) {
           await askDocker(inject("dockerHost"), "DELETE", `/containers/${Id}?force=1&v=1`);
+        }
+        for (const { Id } of await networksOf([`landlord.instance=${instanceId}`])) {
+          await askDocker(inject("dockerHost"), "DELETE", `/networks/${Id}`);
         }
       }
       for (const close of closers.reverse()) await close();

@@ -115,7 +115,7 @@ async function create(
     // Of two configs of one generation, the first to write wins.
     if (written.configHash !== spec.configHash) return { kind: "stale", generation: spec.generation };
   }
-  await ensureNetwork(engine, tenant, spec, { config, settings, signal });
+  const network = await ensureNetwork(engine, tenant, spec, { config, settings, signal });
   const ports = await chooseHostPorts(
     engine,
     declaredPorts(config),
@@ -125,7 +125,7 @@ async function create(
   const base = tenantBase(tenant.prefix, spec);
   try {
     await engine.create(
-      containerBody(spec, config, { base, keys: tenant.keys, engine: settings, ports }),
+      containerBody(spec, config, { base, keys: tenant.keys, engine: settings, ports, network }),
       signal,
     );
     return "again";
@@ -153,7 +153,7 @@ async function start(work: Work, spec: ComputeSpec, config: DockerConfig, place:
     const failure = startError(error);
     // Somebody has a port that was free when it was chosen: the next container gets another.
     const isPortTaken = isPortConflict(failure) && !hasFixedPort(config, failure);
-    if (isPortTaken || isHalfStarted(error)) {
+    if (isPortTaken || isHalfStarted(error) || isNetworkGone(config, error)) {
       await engine.remove(place.own.id, signal);
       return "again";
     }
@@ -194,6 +194,13 @@ function isRivalOf(container: OwnContainer, config: DockerConfig): boolean {
  */
 function isHalfStarted(error: unknown): boolean {
   return error instanceof DockerFailure && /^task \w+: already exists|id already in use/.test(error.message);
+}
+
+/** A destroy, or a worker that made the network twice, removed what the container was to join. */
+function isNetworkGone(error: unknown): boolean {
+  return (
+    hasStatus(error, 404) && error instanceof DockerFailure && /network \S+ not found/.test(error.message)
+  );
 }
 
 function isPortConflict(failure: unknown): failure is ComputeError {

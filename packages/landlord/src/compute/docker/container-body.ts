@@ -30,6 +30,8 @@ export interface BodyOptions {
   readonly keys: LabelKeys;
   readonly engine: EngineConfig;
   readonly ports: readonly HostPort[];
+  /** What ensureNetwork answered. */
+  readonly network: string;
 }
 
 /** The network that a container joins: the tenant's choice, else the operator's. */
@@ -42,8 +44,9 @@ export function networkModeOf(config: DockerConfig, engine: EngineConfig, base: 
 export function containerBody(
   spec: ComputeSpec,
   config: DockerConfig,
-  { base, keys, engine, ports }: BodyOptions,
+  options: BodyOptions,
 ): Docker.ContainerCreateOptions {
+  const { base, keys, ports, network } = options;
   const env: Record<string, string> = {
     ...config.env,
     LANDLORD_TENANT_ID: spec.tenantId,
@@ -68,28 +71,27 @@ export function containerBody(
     },
     StopTimeout: stopGraceSeconds(config),
     ...healthBody(config),
-    ...(networkModeOf(config, engine, base) === "host"
+    ...(network === "host"
       ? {}
       : { ExposedPorts: Object.fromEntries(ports.map((port) => [portKey(port), {}])) }),
-    HostConfig: hostConfig(spec, config, { base, keys, engine, ports }),
+    HostConfig: hostConfig(spec, config, options),
   };
 }
 
 function hostConfig(
   spec: ComputeSpec,
   config: DockerConfig,
-  { base, keys, engine, ports }: BodyOptions,
+  { base, keys, engine, ports, network }: BodyOptions,
 ): Docker.HostConfig {
   const [policy = "unless-stopped", retries = "0"] = (config.restart_policy ?? "unless-stopped").split(":");
-  const networkMode = networkModeOf(config, engine, base);
   const memory = config.resources?.memory;
   const cpu = config.resources?.cpu;
   const added = config.cap_add ?? [];
   const dropped = [...engine.dropCapabilities, ...(config.cap_drop ?? [])];
   return {
-    NetworkMode: networkMode,
+    NetworkMode: network,
     PortBindings:
-      networkMode === "host"
+      network === "host"
         ? {}
         : Object.fromEntries(
             ports.map((port) => [

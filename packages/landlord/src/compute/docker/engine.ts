@@ -45,7 +45,8 @@ export interface Engine {
   inspectVolume(name: string, signal: AbortSignal): Promise<Docker.VolumeInspectInfo | null>;
   removeVolume(name: string, signal: AbortSignal): Promise<void>;
   networks(filters: { label: string[] }, signal: AbortSignal): Promise<readonly Docker.NetworkInspectInfo[]>;
-  hasNetwork(name: string, signal: AbortSignal): Promise<boolean>;
+  /** All of exactly this name, the oldest first: a daemon does not keep names of networks apart. */
+  networksNamed(name: string, signal: AbortSignal): Promise<readonly Docker.NetworkInspectInfo[]>;
   createNetwork(body: Docker.NetworkCreateOptions, signal: AbortSignal): Promise<void>;
   removeNetwork(id: string, signal: AbortSignal): Promise<void>;
   hasImage(reference: string, signal: AbortSignal): Promise<boolean>;
@@ -248,11 +249,12 @@ function volumeAndNetworkCalls(docker: Docker, run: Run) {
       ),
     networks: (filters: { label: string[] }, signal: AbortSignal) =>
       run(signal, (abortSignal) => docker.listNetworks({ filters: JSON.stringify(filters), abortSignal })),
-    hasNetwork: async (name: string, signal: AbortSignal) => {
+    networksNamed: async (name: string, signal: AbortSignal) => {
       const filters = JSON.stringify({ name: [name] });
       const found = await run(signal, (abortSignal) => docker.listNetworks({ filters, abortSignal }));
       // The filter matches parts of names as well.
-      return found.some(({ Name }) => Name === name);
+      const age = ({ Created, Id }: Docker.NetworkInspectInfo): string => `${Created} ${Id}`;
+      return found.filter(({ Name }) => Name === name).sort((one, other) => (age(one) < age(other) ? -1 : 1));
     },
     createNetwork: (body: Docker.NetworkCreateOptions, signal: AbortSignal) =>
       unless(

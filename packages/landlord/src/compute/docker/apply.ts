@@ -196,11 +196,10 @@ function isHalfStarted(error: unknown): boolean {
   return error instanceof DockerFailure && /^task \w+: already exists|id already in use/.test(error.message);
 }
 
-/** A destroy, or a worker that made the network twice, removed what the container was to join. */
-function isNetworkGone(error: unknown): boolean {
-  return (
-    hasStatus(error, 404) && error instanceof DockerFailure && /network \S+ not found/.test(error.message)
-  );
+/** The network that this provider made for the container is gone: a destroy removed it. The next container gets another. */
+function isNetworkGone({ network_mode: asked }: DockerConfig, error: unknown): boolean {
+  if (asked !== undefined || !hasStatus(error, 404)) return false;
+  return error instanceof DockerFailure && /network \S+ not found/.test(error.message);
 }
 
 function isPortConflict(failure: unknown): failure is ComputeError {

@@ -81,11 +81,16 @@ const operations: fc.Arbitrary<Operation> = fc
     generation,
     startBefore: time,
     invokedAt: fc.option(time),
-    stopPhase: fc.option(fc.constantFrom("occupy_or_cancel", "kill" as const)),
-    stopRequestedAt: fc.option(time),
-    stopReason: fc.option(fc.constantFrom("superseded", "execution_lost")),
+    // Written together, or not at all.
+    stop: fc.option(
+      fc.record({
+        stopPhase: fc.constantFrom("occupy_or_cancel", "kill" as const),
+        stopRequestedAt: time,
+        stopReason: fc.constantFrom("superseded", "execution_lost"),
+      }),
+    ),
   })
-  .map((change) => operationWith(change as Partial<Operation>));
+  .map(({ stop, ...change }) => operationWith({ ...change, ...stop } as Partial<Operation>));
 
 const observations: fc.Arbitrary<Observation> = fc.record({
   presence: fc.constantFrom("present", "absent", "unknown" as const),
@@ -109,7 +114,14 @@ const facts: fc.Arbitrary<Facts> = fc
     jitter: fc.double({ min: 0, max: 0.999, noNaN: true }),
   })
   // The store never holds an operation of a generation that the tenant has not had.
-  .filter(({ tenant, operation }) => operation === null || operation.generation <= tenant.generation);
+  .filter(({ tenant, operation }) => operation === null || operation.generation <= tenant.generation)
+  // What changes the intent raises the generation: an operation of the present one does what the intent asks for.
+  .filter(
+    ({ tenant, operation }) =>
+      operation === null ||
+      operation.generation < tenant.generation ||
+      (operation.kind === "delete") === (tenant.intent !== "present"),
+  );
 
 function always(name: string, check: (facts: Facts) => void): void {
   test(name, () => {

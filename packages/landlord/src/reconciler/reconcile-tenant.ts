@@ -11,7 +11,7 @@ import {
 } from "../contract/job.ts";
 import { type decide, type Decision, type ExecutionFact } from "../domain/decide.ts";
 import { LandlordError, messageOf } from "../domain/errors.ts";
-import type { ErrorRecord, Operation, Tenant } from "../domain/tenant.ts";
+import type { ErrorRecord, Operation, OperationKind, Tenant } from "../domain/tenant.ts";
 import type { JsonObject } from "../domain/json.ts";
 import type { Observation } from "../domain/observation.ts";
 import { toJobReport } from "../workflow/job-report.ts";
@@ -247,7 +247,10 @@ async function start(
   const { settings, manager } = dependencies;
   const provider = manager.provider(settings.workflowProvider);
   const computeEngine = dependencies.computeEngine(pass.tenant.computeProvider);
-  const scope = computeEngine?.boundToScope === true ? await placeOf(pass, provider, dependencies) : null;
+  const scope =
+    computeEngine?.boundToScope === true
+      ? await placeOf(pass, decision.operation, provider, dependencies)
+      : null;
   const { observed } = pass.tenant;
   const scopes =
     scope === null || observed.scopes.includes(scope) ? observed.scopes : [...observed.scopes, scope];
@@ -287,11 +290,14 @@ async function start(
  */
 async function placeOf(
   { tenant }: Pass,
+  kind: OperationKind,
   provider: WorkflowProvider,
   { instanceId, runtime, settings }: PassDependencies,
-): Promise<string> {
+): Promise<string | null> {
   const [known] = tenant.observed.scopes;
   if (known !== undefined) return known;
+  // Nothing ever began, or its absence was proven: any worker can say so.
+  if (kind === "delete") return null;
   const [seen] = await observe(provider, {
     computeProvider: tenant.computeProvider,
     instanceId,

@@ -88,7 +88,7 @@ test(
             );
             return rows.length > 0;
           },
-          { what: "the operation runs" },
+          { what: "the operation runs", timeoutMs: 60_000 },
         );
         await worker.kill();
         worker = await start();

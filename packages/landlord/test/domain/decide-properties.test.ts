@@ -90,7 +90,7 @@ const operations: fc.Arbitrary<Operation> = fc
       }),
     ),
   })
-  .map(({ stop, ...change }) => operationWith({ ...change, ...stop } as Partial<Operation>));
+  .map(({ stop, ...change }) => operationWith({ ...change, ...stop }));
 
 const observations: fc.Arbitrary<Observation> = fc.record({
   presence: fc.constantFrom("present", "absent", "unknown" as const),

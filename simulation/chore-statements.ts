@@ -181,6 +181,7 @@ export function adoptOrphans(
       actor: "reconciler",
       requestId: null,
       operationId: null,
+      labels: tenant.labels,
     });
     if (!tables.work.has(tenant.id)) {
       tables.work.set(tenant.id, {

@@ -50,6 +50,7 @@ export function createTenant(database: Database, params: CreateTenant, caller: s
     actor: actor.name,
     requestId: actor.requestId,
     operationId: null,
+    labels: tenant.labels,
   });
   if (idempotency !== null) {
     const expiresMs = now.getTime() + idempotency.ttlMs;
@@ -111,6 +112,7 @@ export function writeTenant(database: Database, params: WriteTenant, caller: str
     actor: actor.name,
     requestId: actor.requestId,
     operationId: null,
+    labels: tenant.labels,
   });
   database.tell({ tenantId: tenant.id, before, after, by: "client", caller, holder: null });
   return { kind: "written", tenant };

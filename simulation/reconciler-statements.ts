@@ -62,6 +62,7 @@ function commitOne(database: Database, commit: Commit, caller: string): CommitOu
       tenantName: before.tenant.name,
       actor: "reconciler",
       requestId: null,
+      labels: before.tenant.labels,
     });
   }
   if (commit.remove === null) tables.work.set(work.tenantId, queued(work, commit, nowMs));

@@ -164,6 +164,7 @@ const transitionOutside: Plant = {
           tenantName: names.get(tenantId) ?? "",
           actor: "reconciler",
           requestId: null,
+          labels: {},
         });
       });
       return outcomes;

@@ -88,6 +88,8 @@ export interface Tenant {
   readonly observedGeneration: number;
   readonly observed: Observed;
   readonly paused: boolean;
+  /** Who paused it; null when it is not paused. */
+  readonly pausedBy: string | null;
   /** Attempts at the present generation that did not succeed. */
   readonly attempts: number;
   /** No new attempt starts before this time. */

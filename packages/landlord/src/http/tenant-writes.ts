@@ -295,6 +295,7 @@ function newTenant(
     observedGeneration: 0,
     observed: { config: null, resourceIds: {}, endpoints: [], health: "unknown", scopes: [] },
     paused: false,
+    pausedBy: null,
     attempts: 0,
     nextAttemptAt: null,
     lastError: null,

@@ -309,6 +309,7 @@ function adoptive(
       scopes: [...new Set(resources.map(({ scope }) => scope))],
     },
     paused: false,
+    pausedBy: null,
     attempts: 0,
     nextAttemptAt: null,
     lastError: null,

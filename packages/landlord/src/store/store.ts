@@ -51,6 +51,8 @@ export interface Transition {
   readonly actor: string;
   readonly requestId: string | null;
   readonly operationId: string | null;
+  /** The tenant's, as they were then. */
+  readonly labels: Readonly<Record<string, string>>;
   readonly at: Date;
 }
 

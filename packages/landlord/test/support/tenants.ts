@@ -34,6 +34,7 @@ export function tenantWith(change: Partial<Tenant> = {}): Tenant {
     observedGeneration: 0,
     observed: { config: null, resourceIds: {}, endpoints: [], health: "unknown", scopes: [] },
     paused: false,
+    pausedBy: null,
     attempts: 0,
     nextAttemptAt: null,
     lastError: null,

@@ -188,8 +188,8 @@ export async function adoptOrphans(
     ), adopted AS (
       INSERT INTO tenants SELECT * FROM records ON CONFLICT DO NOTHING RETURNING *
     ), transition AS (
-      INSERT INTO transitions (tenant_id, tenant_name, from_status, to_status, reason, message, generation, actor)
-      SELECT id, name, NULL, status, ${reason}, status_message, generation, 'reconciler' FROM adopted
+      INSERT INTO transitions (tenant_id, tenant_name, from_status, to_status, reason, message, generation, actor, labels)
+      SELECT id, name, NULL, status, ${reason}, status_message, generation, 'reconciler', labels FROM adopted
     ), work AS (
       INSERT INTO tenant_work (tenant_id, owner, compute_provider, lane, next_reconcile_at)
       SELECT id, '', compute_provider, ${LANES[lane]}::smallint, now() FROM adopted

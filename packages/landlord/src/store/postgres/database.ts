@@ -48,6 +48,7 @@ export interface TenantsTable {
   health: Health;
   scopes: JsonColumn<string[]>;
   paused: boolean;
+  paused_by: string | null;
   attempts: number;
   next_attempt_at: NullableTimestamp;
   last_error: JsonColumn<ErrorRecord | null>;
@@ -101,6 +102,7 @@ export interface TransitionsTable {
   actor: string;
   request_id: string | null;
   operation_id: string | null;
+  labels: JsonColumn<Record<string, string>>;
   at: Timestamp;
 }
 

@@ -43,6 +43,7 @@ export function toTenant(row: TenantRow): Tenant {
       scopes: row.scopes,
     },
     paused: row.paused,
+    pausedBy: row.paused_by,
     attempts: row.attempts,
     nextAttemptAt: toDateOrNull(row.next_attempt_at),
     lastError: row.last_error,
@@ -79,6 +80,7 @@ export function fromTenant(
     health: tenant.observed.health,
     scopes: tenant.observed.scopes,
     paused: tenant.paused,
+    paused_by: tenant.pausedBy,
     attempts: tenant.attempts,
     next_attempt_at: tenant.nextAttemptAt,
     last_error: tenant.lastError,
@@ -137,6 +139,7 @@ export function toTransition(row: TransitionRow): Transition {
     actor: row.actor,
     requestId: row.request_id,
     operationId: row.operation_id,
+    labels: row.labels,
     at: toDate(row.at),
   };
 }

@@ -45,6 +45,7 @@ const CLIENT_COLUMNS = [
   "config_hash",
   "generation",
   "paused",
+  "paused_by",
   "attempts",
   "next_attempt_at",
   "last_error",
@@ -169,8 +170,8 @@ async function createTenant(db: Kysely<Database>, params: CreateTenant): Promise
           SELECT id, generation, intent, compute_provider, desired_config, config_hash, ${actor.name}, ${actor.requestId}
           FROM created
         ), transition AS (
-          INSERT INTO transitions (tenant_id, tenant_name, from_status, to_status, reason, message, generation, actor, request_id)
-          SELECT id, name, NULL, status, 'created', '', generation, ${actor.name}, ${actor.requestId} FROM created
+          INSERT INTO transitions (tenant_id, tenant_name, from_status, to_status, reason, message, generation, actor, request_id, labels)
+          SELECT id, name, NULL, status, 'created', '', generation, ${actor.name}, ${actor.requestId}, labels FROM created
         ), work AS (
           INSERT INTO tenant_work (tenant_id, owner, compute_provider, lane, next_reconcile_at)
           SELECT id, coalesce(labels ->> 'owner', ''), compute_provider, ${LANES[params.lane]}::smallint, now() FROM created
@@ -229,9 +230,9 @@ async function writeTenant(db: Kysely<Database>, params: WriteTenant): Promise<W
         DELETE FROM generations g USING written w
         WHERE g.tenant_id = w.id AND g.generation <= w.generation - ${GENERATIONS_LIMIT}
       ), transition AS (
-        INSERT INTO transitions (tenant_id, tenant_name, from_status, to_status, reason, message, generation, actor, request_id)
+        INSERT INTO transitions (tenant_id, tenant_name, from_status, to_status, reason, message, generation, actor, request_id, labels)
         SELECT id, name, ${transition.fromStatus}, ${transition.toStatus}, ${transition.reason}, ${transition.message},
-               generation, ${actor.name}, ${actor.requestId} FROM written
+               generation, ${actor.name}, ${actor.requestId}, labels FROM written
       )
       SELECT * FROM written`.execute(db);
     const row = result.rows[0];

@@ -223,7 +223,7 @@ async function commitBatch(
     ), admitted AS MATERIALIZED (
       SELECT i.* FROM input i JOIN held h ON h.tenant_id = i.tenant_id AND h.lease_token = i.lease_token
     ), current AS MATERIALIZED (
-      SELECT t.id, t.name FROM tenants t
+      SELECT t.id, t.name, t.labels FROM tenants t
       JOIN held ON held.tenant_id = t.id JOIN admitted i ON i.tenant_id = t.id
       WHERE t.revision = i.revision
       ORDER BY t.id FOR UPDATE OF t
@@ -279,8 +279,8 @@ async function commitBatch(
              retry_count integer, error jsonb, outcome text)
       WHERE i.operation_update IS NOT NULL AND o.id = u.id AND o.finished_at IS NULL
     ), moved AS (
-      INSERT INTO transitions (tenant_id, tenant_name, from_status, to_status, reason, message, generation, actor, operation_id)
-      SELECT c.id, c.name, m.from_status, m.to_status, m.reason, m.message, m.generation, 'reconciler', m.operation_id
+      INSERT INTO transitions (tenant_id, tenant_name, from_status, to_status, reason, message, generation, actor, operation_id, labels)
+      SELECT c.id, c.name, m.from_status, m.to_status, m.reason, m.message, m.generation, 'reconciler', m.operation_id, c.labels
       FROM current c JOIN admitted i ON i.tenant_id = c.id,
            LATERAL jsonb_populate_record(NULL::transitions, i.transition) m
       WHERE i.transition IS NOT NULL

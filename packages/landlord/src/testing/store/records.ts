@@ -43,6 +43,7 @@ export function newTenant(change: Partial<Tenant> = {}): NewTenant {
     observedGeneration: 0,
     observed: { config: null, resourceIds: {}, endpoints: [], health: "unknown", scopes: [] },
     paused: false,
+    pausedBy: null,
     attempts: 0,
     nextAttemptAt: null,
     lastError: null,

@@ -1,5 +1,6 @@
 import type { Migration } from "kysely";
 import { initial } from "./0001-initial.ts";
+import { accessEventsWorkers } from "./0003-access-events-workers.ts";
 import { driftSweepFairness } from "./0002-drift-sweep-fairness.ts";
 
 /**
@@ -10,4 +11,5 @@ import { driftSweepFairness } from "./0002-drift-sweep-fairness.ts";
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   "0001-initial": initial,
   "0002-drift-sweep-fairness": driftSweepFairness,
+  "0003-access-events-workers": accessEventsWorkers,
 };

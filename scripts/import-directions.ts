@@ -33,7 +33,15 @@ export const DIRECTIONS: Readonly<Record<string, readonly string[] | "everything
     "workflow/ask-compute.ts",
     "workflow/sub-state.ts",
   ],
-  http: ["domain", "contract", "auth", "telemetry", "type:store/store.ts", "type:compute/provider.ts"],
+  http: [
+    "domain",
+    "contract",
+    "auth",
+    "telemetry",
+    "type:store/store.ts",
+    "type:store/fleet-store.ts",
+    "type:compute/provider.ts",
+  ],
   cli: ["domain", "config"],
   plugin: [
     "domain",

@@ -1,5 +1,5 @@
 /** The OpenAPI document of the app: built without a database, since no request is ever answered. */
-import type { HttpDependencies } from "../packages/landlord/src/http/dependencies.ts";
+import type { AppDependencies } from "../packages/landlord/src/http/dependencies.ts";
 import { createApp } from "../packages/landlord/src/http/app.ts";
 import { silentLogger } from "../packages/landlord/src/telemetry/logger.ts";
 
@@ -36,6 +36,9 @@ export async function openApiDocument(): Promise<OpenApiDocument> {
     bodyLimitBytes: 1,
     maxRequestsInFlight: 1,
     maxConnections: 1,
+    maxWatchers: 1,
+    eventHeartbeatMs: 1,
+    eventBufferBytes: 1,
     readTimeoutMs: 1,
     writeTimeoutMs: 1,
     idleTimeoutMs: 1,
@@ -53,7 +56,7 @@ export async function openApiDocument(): Promise<OpenApiDocument> {
   }
 }
 
-function inertDependencies(): HttpDependencies {
+function inertDependencies(): AppDependencies {
   const inert = (name: string): never =>
     new Proxy(
       {},
@@ -65,9 +68,15 @@ function inertDependencies(): HttpDependencies {
     ) as never;
   return {
     store: inert("store"),
+    events: inert("events"),
+    access: { authenticator: null, store: inert("access"), audit: inert("audit"), rateLimit: null },
     catalog: inert("catalog"),
     conditions: inert("conditions"),
     idempotencyRetentionMs: 0,
+    tombstoneRetentionMs: 0,
+    fleet: inert("fleet"),
+    compute: inert("compute"),
+    engine: { name: "", names: [], workflowName: "", linkTo: () => null },
     openBreakers: () => Promise.resolve([]),
     onWrite: () => undefined,
     readiness: () => Promise.resolve({}),

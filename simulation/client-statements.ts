@@ -4,12 +4,16 @@ import type {
   CreateOutcome,
   CreateTenant,
   OperationRecord,
+  SequencedTransition,
   TenantFilter,
+  TenantPage,
+  TenantStore,
   Transition,
   WriteOutcome,
   WriteTenant,
 } from "../packages/landlord/src/store/store.ts";
-import { addTransition, findTenant, type Database } from "./database.ts";
+import { matchesSelector, type Selector } from "../packages/landlord/src/domain/selector.ts";
+import { addTransition, bury, findTenant, keepGeneration, unfinishedOf, type Database } from "./database.ts";
 
 const OPERATION_EVENTS_LIMIT = 100;
 
@@ -39,6 +43,7 @@ export function createTenant(database: Database, params: CreateTenant, caller: s
     leaseToken: 0,
     wakeSeq: 0,
   });
+  keepGeneration(database, tenant, actor);
   addTransition(database, {
     tenantId: tenant.id,
     tenantName: tenant.name,
@@ -79,6 +84,10 @@ export function writeTenant(database: Database, params: WriteTenant, caller: str
       lane: params.lane,
       owner: wanted.labels["owner"] ?? "",
       dueMs: Math.min(work.dueMs ?? now.getTime(), now.getTime()),
+      resyncMs:
+        params.isLookRequested === true && work.resyncMs !== null
+          ? Math.min(work.resyncMs, now.getTime())
+          : work.resyncMs,
     });
   }
   if (!isCurrent || work === undefined) return { kind: "outdated" };
@@ -92,6 +101,7 @@ export function writeTenant(database: Database, params: WriteTenant, caller: str
     configHash: wanted.configHash,
     generation: wanted.generation,
     paused: wanted.paused,
+    pausedBy: wanted.pausedBy,
     attempts: wanted.attempts,
     nextAttemptAt: wanted.nextAttemptAt,
     lastError: wanted.lastError,
@@ -104,6 +114,7 @@ export function writeTenant(database: Database, params: WriteTenant, caller: str
   };
   const after = { tenant, revision: before.revision + 1 };
   tables.tenants.set(tenant.id, after);
+  if (params.generationRaised) keepGeneration(database, tenant, actor);
   addTransition(database, {
     ...transition,
     tenantId: tenant.id,
@@ -118,15 +129,46 @@ export function writeTenant(database: Database, params: WriteTenant, caller: str
   return { kind: "written", tenant };
 }
 
-export function listTenants(
-  { tables }: Database,
-  filter: TenantFilter,
-): { readonly tenants: readonly Tenant[]; readonly total: number } {
+export function forceDelete(
+  database: Database,
+  { tenantId, revision, tombstoneTtlMs, transition, actor }: Parameters<TenantStore["forceDelete"]>[0],
+  caller: string,
+): "removed" | "outdated" {
+  const { tables } = database;
+  const before = tables.tenants.get(tenantId);
+  if (before === undefined || before.revision !== revision || !tables.work.has(tenantId)) return "outdated";
+  const { tenant } = before;
+  const unfinished = unfinishedOf(tables, tenantId);
+  if (unfinished !== null) {
+    const finishedAt = new Date(database.nowMs());
+    tables.operations.set(unfinished.record.id, {
+      record: { ...unfinished.record, outcome: "abandoned", finishedAt },
+      request: null,
+    });
+  }
+  bury(database, { tombstoneTtlMs }, before);
+  addTransition(database, {
+    ...transition,
+    tenantId,
+    tenantName: tenant.name,
+    generation: tenant.generation,
+    actor: actor.name,
+    requestId: actor.requestId,
+    labels: tenant.labels,
+  });
+  database.tell({ tenantId, before, after: null, by: "client", caller, holder: null });
+  return "removed";
+}
+
+export function listTenants({ tables }: Database, filter: TenantFilter): TenantPage {
+  const selectors = filter.selectors ?? [];
   const found = [...tables.tenants.values()]
     .map(({ tenant }) => tenant)
     .filter(
       (tenant) =>
         (filter.statuses === null || filter.statuses.includes(tenant.status)) &&
+        selectors.every((selector) => matchesSelector(selector, tenant.labels)) &&
+        tenant.name.startsWith(filter.namePrefix ?? "") &&
         (filter.includeArchived || tenant.status !== "archived") &&
         (filter.workflowSubState === null || tenant.workflowSubState === filter.workflowSubState) &&
         (filter.hasWorkflowError === null || (tenant.lastError !== null) === filter.hasWorkflowError) &&
@@ -135,11 +177,30 @@ export function listTenants(
     .sort(
       (one, other) => one.createdAt.getTime() - other.createdAt.getTime() || (one.id < other.id ? -1 : 1),
     );
-  return { tenants: found.slice(filter.offset, filter.offset + filter.limit), total: found.length };
+  const { after = null } = filter;
+  const rest = after === null ? found : found.filter((tenant) => isAfter(positionOf(tenant), after));
+  const page = rest.slice(filter.offset, filter.offset + filter.limit);
+  const isEnd = rest.length <= filter.offset + filter.limit;
+  const last = page.at(-1);
+  return {
+    tenants: page,
+    total: filter.isCounted === false ? null : found.length,
+    next: isEnd || last === undefined ? null : positionOf(last),
+  };
+}
+
+/** Of one length, so that the order of texts is the order of rows. */
+function positionOf({ createdAt, id }: Tenant): string {
+  return `${String(createdAt.getTime()).padStart(15, "0")}/${id}`;
+}
+
+function isAfter(one: string, other: string): boolean {
+  return one > other;
 }
 
 interface Page {
   readonly idOrName: string;
+  readonly scope?: Selector | null;
   readonly limit: number;
   readonly offset: number;
 }
@@ -150,16 +211,44 @@ export function listTransitions({ tables }: Database, page: Page): readonly Tran
   const isId = UUID_PATTERN.test(page.idOrName);
   return [...tables.transitions.values()]
     .filter(({ tenantId, tenantName }) => (isId ? tenantId : tenantName) === page.idOrName)
+    .filter(({ labels }) => matchesSelector(page.scope ?? [], labels))
     .sort((one, other) => other.id - one.id)
     .slice(page.offset, page.offset + page.limit);
+}
+
+export function listEvents(
+  database: Database,
+  page: { readonly from: number; readonly limit: number },
+): readonly SequencedTransition[] {
+  return sequenced(database)
+    .filter(({ position }) => position >= page.from)
+    .slice(0, page.limit);
+}
+
+export function newestEvent(database: Database): SequencedTransition | null {
+  return sequenced(database).at(-1) ?? null;
+}
+
+function sequenced({ tables }: Database): readonly SequencedTransition[] {
+  return [...tables.transitions.values()]
+    .flatMap((row) => (row.position === null ? [] : [{ ...row, position: row.position }]))
+    .sort((one, other) => one.position - other.position);
 }
 
 export function listOperations({ tables }: Database, page: Page): readonly OperationRecord[] {
   return [...tables.operations.values()]
     .map(({ record }) => record)
     .filter((record) => record.tenantId === page.idOrName || tenantNameOf(tables, record) === page.idOrName)
+    .filter(({ tenantId }) => isInScope(tables, tenantId, page.scope ?? []))
     .reverse()
     .slice(page.offset, page.offset + page.limit);
+}
+
+/** Of the ledger the history tells whose it is. */
+function isInScope(tables: Database["tables"], tenantId: string, scope: Selector): boolean {
+  return [...tables.transitions.values()].some(
+    (row) => row.tenantId === tenantId && matchesSelector(scope, row.labels),
+  );
 }
 
 /** By the history: it survives the tenant. */

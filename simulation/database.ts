@@ -4,6 +4,9 @@
  * calls here as well. Who watches is told of every row that changed.
  */
 import type {
+  Actor,
+  Commit,
+  GenerationRecord,
   Breaker,
   Chore,
   IdempotentAnswer,
@@ -15,7 +18,7 @@ import type {
   Transition,
 } from "../packages/landlord/src/store/store.ts";
 import type { JsonObject } from "../packages/landlord/src/domain/json.ts";
-import type { Lane } from "../packages/landlord/src/domain/tenant.ts";
+import type { Lane, Tenant } from "../packages/landlord/src/domain/tenant.ts";
 
 export interface WorkRow {
   readonly tenantId: string;
@@ -59,6 +62,9 @@ interface RateRow {
   readonly refilledMs: number;
 }
 
+/** Kept of a tenant. */
+const GENERATIONS_LIMIT = 100;
+
 /** A tombstone, and since when it is there. */
 export interface TombstoneRow {
   readonly tombstone: Tombstone;
@@ -74,6 +80,8 @@ export interface Tables {
   readonly tenants: Map<string, StoredTenant>;
   readonly work: Map<string, WorkRow>;
   readonly operations: Map<string, OperationRow>;
+  /** Of each tenant, newest first. */
+  readonly generations: Map<string, readonly GenerationRecord[]>;
   readonly transitions: Map<number, Transition>;
   readonly tombstones: Map<string, TombstoneRow>;
   readonly breakers: Map<string, Breaker>;
@@ -158,6 +166,7 @@ function emptyTables(): Tables {
     tenants: new Map(),
     work: new Map(),
     operations: new Map(),
+    generations: new Map(),
     transitions: new Map(),
     tombstones: new Map(),
     breakers: new Map(),
@@ -186,4 +195,58 @@ export function findTenant(tables: Tables, idOrName: string): StoredTenant | nul
 export function addTransition(database: Database, row: Omit<Transition, "id" | "position" | "at">): void {
   const id = database.nextId();
   database.tables.transitions.set(id, { ...row, id, position: null, at: new Date(database.nowMs()) });
+}
+
+/** The row goes, a tombstone stays. */
+export function bury(
+  database: Database,
+  remove: NonNullable<Commit["remove"]>,
+  { tenant }: StoredTenant,
+): null {
+  const { tables } = database;
+  tables.tenants.delete(tenant.id);
+  tables.work.delete(tenant.id);
+  tables.generations.delete(tenant.id);
+  const nowMs = database.nowMs();
+  const tombstone = {
+    tenantId: tenant.id,
+    name: tenant.name,
+    generation: tenant.generation,
+    computeProvider: tenant.computeProvider,
+    scopes: tenant.observed.scopes,
+    expiresAt: new Date(nowMs + remove.tombstoneTtlMs),
+  };
+  // A tenant that was adopted has a tombstone already: of that, generation and expiry are renewed.
+  const known = tables.tombstones.get(tenant.id);
+  tables.tombstones.set(
+    tenant.id,
+    known === undefined
+      ? { tombstone, createdMs: nowMs }
+      : {
+          ...known,
+          tombstone: { ...known.tombstone, generation: tombstone.generation, expiresAt: tombstone.expiresAt },
+        },
+  );
+  return null;
+}
+
+/** Of two with one number the first stays. */
+export function keepGeneration(database: Database, tenant: Tenant, actor: Actor): void {
+  const { generations } = database.tables;
+  const kept = generations.get(tenant.id) ?? [];
+  if (kept.some(({ generation }) => generation === tenant.generation)) return;
+  const record: GenerationRecord = {
+    generation: tenant.generation,
+    intent: tenant.intent,
+    computeProvider: tenant.computeProvider,
+    desiredConfig: tenant.desiredConfig,
+    configHash: tenant.configHash,
+    actor: actor.name,
+    requestId: actor.requestId,
+    createdAt: new Date(database.nowMs()),
+  };
+  generations.set(
+    tenant.id,
+    [record, ...kept].filter(({ generation }) => generation > tenant.generation - GENERATIONS_LIMIT),
+  );
 }

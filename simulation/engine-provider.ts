@@ -5,6 +5,7 @@ import {
   type QueryMethod,
   type QueryRequest,
 } from "../packages/landlord/src/contract/job.ts";
+import { isSealed, type Sealed } from "../packages/landlord/src/contract/sealed.ts";
 import type { Json } from "../packages/landlord/src/domain/json.ts";
 import {
   EngineUnavailableError,
@@ -38,7 +39,7 @@ export function createSimulatedProvider(
         if (!engine.isServed(workflowName)) {
           throw new NoWorkerError(`No worker has registered ${workflowName} at the engine yet.`);
         }
-        return engine.invoke(workflowName, request);
+        return engine.invoke(workflowName, inTheClear(request));
       }),
     getWorkflowStatus: ({ executions, signal }) =>
       call("status", signal, () => executions.map(({ executionId }) => engine.shownStatusOf(executionId))),
@@ -49,7 +50,7 @@ export function createSimulatedProvider(
         // A worker that serves a scope's workflow answers its questions, too.
         const workers = engine.workers(nameInScope(WORKFLOW_NAME, scope ?? null));
         if (workers.length === 0) throw new NoWorkerError("No worker that could answer has registered yet.");
-        return ask(workers, method, request, signal);
+        return ask(workers, method, inTheClear(request), signal);
       }),
     ensureWorkflow: ({ signal }) => call("ensure", signal, () => undefined),
     watchCompletion: ({ execution, signal }) =>
@@ -57,6 +58,12 @@ export function createSimulatedProvider(
     health: ({ signal }) => call("health", signal, () => undefined),
     close: () => Promise.resolve(),
   };
+}
+
+/** No key is configured here. */
+function inTheClear<Payload extends object>(payload: Payload): Exclude<Payload, Sealed> {
+  if (isSealed(payload)) throw new Error("a payload is encrypted, and no worker of the simulation has a key");
+  return payload as Exclude<Payload, Sealed>;
 }
 
 export function engineUnavailable(reason: string): EngineUnavailableError {

@@ -68,6 +68,8 @@ export function createInvariants(subjects: Subjects): Invariants {
   const removed = new Set<string>();
   /** Compute of removed tenants that a sweep took to be there: only to be removed again. */
   const adopted = new Set<string>();
+  /** Removed by force: what was under way goes on until a sweep meets it. */
+  const forced = new Set<string>();
   let first: Violation | null = null;
   /** Operations from before the engine lost its memory may be run by it again. */
   let engineForgotMs = -1;
@@ -83,6 +85,17 @@ export function createInvariants(subjects: Subjects): Invariants {
 
   function holds(isTrue: boolean, invariant: Invariant, message: () => string): void {
     if (!isTrue) violated(invariant, message());
+  }
+
+  function watchForced({ tenantId, before }: Change): void {
+    forced.add(tenantId);
+    removed.add(tenantId);
+    holds(before !== null, 4, () => `${tenantId} was removed by force, and was not there`);
+    holds(
+      database.tables.tombstones.has(tenantId),
+      4,
+      () => `${tenantId} was removed by force, and has no tombstone`,
+    );
   }
 
   function watchClient({ tenantId, before, after }: Change): void {
@@ -188,7 +201,7 @@ export function createInvariants(subjects: Subjects): Invariants {
         const status = subjects.engine().statusOf(record.executionId);
         // An engine that lost its memory runs again what it is asked again, also when its end had been heard before.
         holds(
-          status.state !== "running" || engineForgotMs >= 0,
+          status.state !== "running" || engineForgotMs >= 0 || record.outcome === "abandoned",
           2,
           () => `operation ${record.id} was closed while its execution runs`,
         );
@@ -226,7 +239,8 @@ export function createInvariants(subjects: Subjects): Invariants {
     violated,
     note,
     committed(change) {
-      if (change.by === "client") watchClient(change);
+      if (change.by === "client" && change.after === null) watchForced(change);
+      else if (change.by === "client") watchClient(change);
       else if (change.by === "reconciler") watchReconciler(change);
       else watchAdoption(change);
       watchLedger(change);
@@ -246,6 +260,7 @@ export function createInvariants(subjects: Subjects): Invariants {
       if (who === "engine") return;
       isRestored = true;
       removed.clear();
+      forced.clear();
     },
     accepted(execution) {
       if (isRestored) return;
@@ -260,6 +275,7 @@ export function createInvariants(subjects: Subjects): Invariants {
       const operation = operationOf(database, execution);
       // An engine that lost its memory has lost the ids that were occupied, and those of what had ended.
       if (operation?.finishedAt !== null && engineForgotMs >= 0) return;
+      if (operation?.outcome === "abandoned") return;
       holds(
         operation !== null && operation.finishedAt === null,
         4,
@@ -275,7 +291,7 @@ export function createInvariants(subjects: Subjects): Invariants {
         () =>
           `generation ${resource.generation} of a tenant was started after generation ${fence?.generation}`,
       );
-      if (isRestored) return;
+      if (isRestored || forced.has(resource.tenantId)) return;
       holds(
         !removed.has(resource.tenantId),
         4,
@@ -295,6 +311,7 @@ export function createInvariants(subjects: Subjects): Invariants {
       if (other.executionId === execution.executionId || other.state !== "running") continue;
       if (other.request?.tenant_id !== execution.request?.tenant_id || other.journal.get("begin") !== true)
         continue;
+      if (forced.has(other.request?.tenant_id ?? "")) continue;
       violated(2, `two executions of one tenant run: ${other.executionId} and ${execution.executionId}`);
     }
   }

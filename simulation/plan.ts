@@ -51,7 +51,20 @@ export interface Fault {
   readonly durationMs: number;
 }
 
-export const ACTION_KINDS = ["create", "update", "describe", "archive", "delete", "pause", "resume"] as const;
+export const ACTION_KINDS = [
+  "create",
+  "apply",
+  "update",
+  "describe",
+  "archive",
+  "restore",
+  "delete",
+  "force_delete",
+  "pause",
+  "resume",
+  "retry",
+  "rollback",
+] as const;
 export type ActionKind = (typeof ACTION_KINDS)[number];
 
 export interface Action {
@@ -137,7 +150,12 @@ function drawLife(random: Random, tenantName: string): readonly Omit<Action, "id
         random.between(300, 3_000),
         random.between(3_000, 9_000),
       ]);
-      add(random.pick(["update", "update", "update", "describe", "pause"]));
+      add(
+        random.pick([
+          ...(["update", "update", "update", "update", "apply", "describe"] as const),
+          ...(["pause", "retry", "retry", "rollback"] as const),
+        ]),
+      );
       if (actions.at(-1)?.kind === "pause") {
         atMs += random.between(500, 6_000);
         add("resume");
@@ -146,9 +164,14 @@ function drawLife(random: Random, tenantName: string): readonly Omit<Action, "id
     atMs += random.pick([random.between(0, 1_000), random.between(1_000, 12_000)]);
     if (life < lives || random.chance(0.4)) {
       if (random.chance(0.2)) add("archive");
-      add("delete");
-    } else if (random.chance(0.3)) add("archive");
-    else if (random.chance(0.5)) add("update");
+      add(random.chance(0.25) ? "force_delete" : "delete");
+    } else if (random.chance(0.4)) {
+      add("archive");
+      if (random.chance(0.5)) {
+        atMs += random.pick([random.between(0, 1_000), random.between(1_000, 8_000)]);
+        add("restore");
+      }
+    } else if (random.chance(0.5)) add("update");
     atMs += random.between(0, 10_000);
   }
   return actions.map((action) => ({ ...action, atMs: Math.min(action.atMs, ACTIVE_MS) }));

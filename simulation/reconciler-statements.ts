@@ -8,6 +8,8 @@ import type {
 } from "../packages/landlord/src/store/store.ts";
 import type { Tenant } from "../packages/landlord/src/domain/tenant.ts";
 import {
+  bury,
+  keepGeneration,
   addTransition,
   ConstraintError,
   type Database,
@@ -55,6 +57,8 @@ function commitOne(database: Database, commit: Commit, caller: string): CommitOu
   if (commit.operationUpdate !== null) updateOperation(database, commit.operationUpdate);
   const after =
     commit.remove === null ? writeRow(database, commit, before) : bury(database, commit.remove, before);
+  if (commit.generationRaised && after !== null)
+    keepGeneration(database, after.tenant, { name: "reconciler", requestId: null });
   if (commit.transition !== null) {
     addTransition(database, {
       ...commit.transition,
@@ -190,33 +194,6 @@ function writeRow(database: Database, commit: Commit, before: StoredTenant): Sto
   const after = { tenant, revision: before.revision + 1 };
   database.tables.tenants.set(tenant.id, after);
   return after;
-}
-
-function bury(database: Database, remove: NonNullable<Commit["remove"]>, { tenant }: StoredTenant): null {
-  const { tables } = database;
-  tables.tenants.delete(tenant.id);
-  tables.work.delete(tenant.id);
-  const nowMs = database.nowMs();
-  const tombstone = {
-    tenantId: tenant.id,
-    name: tenant.name,
-    generation: tenant.generation,
-    computeProvider: tenant.computeProvider,
-    scopes: tenant.observed.scopes,
-    expiresAt: new Date(nowMs + remove.tombstoneTtlMs),
-  };
-  // A tenant that was adopted has a tombstone already: of that, generation and expiry are renewed.
-  const known = tables.tombstones.get(tenant.id);
-  tables.tombstones.set(
-    tenant.id,
-    known === undefined
-      ? { tombstone, createdMs: nowMs }
-      : {
-          ...known,
-          tombstone: { ...known.tombstone, generation: tombstone.generation, expiresAt: tombstone.expiresAt },
-        },
-  );
-  return null;
 }
 
 export function wake(database: Database, tenantIds: readonly string[]): void {

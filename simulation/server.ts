@@ -4,14 +4,23 @@ import type { decide } from "../packages/landlord/src/domain/decide.ts";
 import type { JsonObject } from "../packages/landlord/src/domain/json.ts";
 import type { Tenant } from "../packages/landlord/src/domain/tenant.ts";
 import type { ComputeCatalog, HttpDependencies } from "../packages/landlord/src/http/dependencies.ts";
+import { etagOf, notFound, type WriteResult } from "../packages/landlord/src/http/change.ts";
 import {
+  forceDeleteTenant,
+  pauseTenant,
+  restoreTenant,
+  resumeTenant,
+  retryTenant,
+  rollbackTenant,
+} from "../packages/landlord/src/http/tenant-verbs.ts";
+import {
+  applyTenant,
   createTenant,
-  etagOf,
-  notFound,
   patchTenant,
   removeTenant,
   updateTenant,
 } from "../packages/landlord/src/http/tenant-writes.ts";
+import { ANONYMOUS } from "../packages/landlord/src/domain/principal.ts";
 import { createBackground } from "../packages/landlord/src/reconciler/background.ts";
 import { createReconciler } from "../packages/landlord/src/reconciler/reconciler.ts";
 import type { Runtime } from "../packages/landlord/src/reconciler/runtime.ts";
@@ -84,6 +93,10 @@ export function startSimulatedServer(dependencies: ServerDependencies): Simulate
     catalog: catalogOf(boundToScope),
     conditions: settings,
     idempotencyRetentionMs: 86_400_000,
+    tombstoneRetentionMs: settings.tombstoneRetentionMs,
+    fleet: unasked("fleet"),
+    compute: unasked("compute"),
+    engine: unasked("engine"),
     openBreakers: () => store.listBreakers(),
     onWrite() {
       reconciler.wake();
@@ -95,32 +108,61 @@ export function startSimulatedServer(dependencies: ServerDependencies): Simulate
   return { handle: (action) => perform(action, http) };
 }
 
+/** What only people's questions need, which nobody asks here. */
+function unasked(name: string): never {
+  return new Proxy(
+    {},
+    {
+      get(_, key) {
+        throw new Error(`${name}.${String(key)} is not simulated`);
+      },
+    },
+  ) as never;
+}
+
 const ENGINE_CONFIG_HASH = "engine-config";
 const ACTOR = { name: "client", requestId: null };
 
 async function perform(action: Action, http: HttpDependencies): Promise<Tenant> {
-  const { tenantName, config } = action;
-  const ifMatch = action.isConditional && action.kind !== "create" ? await etag(tenantName, http) : undefined;
-  const context = { actor: ACTOR, ifMatch, lane: "interactive" } as const;
+  const { tenantName: name, config } = action;
+  const ifMatch = action.isConditional && action.kind !== "create" ? await etag(name, http) : undefined;
+  const lane = "interactive" as const;
+  const context = { actor: ACTOR, principal: ANONYMOUS, ifMatch, ifPlan: undefined, isDryRun: false, lane };
   switch (action.kind) {
     case "create": {
-      const labels = { owner: tenantName };
-      const body = { name: tenantName, compute_config: config, labels };
-      return (await createTenant(body, { ...context, idempotencyKey: action.id }, http)).tenant;
+      const body = { name, compute_config: config, labels: { owner: name } };
+      return written(await createTenant(body, { ...context, idempotencyKey: action.id }, http));
+    }
+    case "apply": {
+      const body = { compute_config: config, labels: { owner: name } };
+      return written(await applyTenant(name, body, { ...context, ifNoneMatch: undefined }, http));
     }
     case "update":
-      return (await updateTenant(tenantName, { compute_config: config }, context, http)).tenant;
+      return written(await updateTenant(name, { compute_config: config }, context, http));
     case "describe":
-      return (await patchTenant(tenantName, { labels: { changed_by: action.id } }, context, http)).tenant;
+      return written(await patchTenant(name, { labels: { changed_by: action.id } }, context, http));
     case "archive":
-      return (await removeTenant(tenantName, "archived", context, http)).tenant;
+      return written(await removeTenant(name, "archived", context, http));
     case "delete":
-      return (await removeTenant(tenantName, "deleted", context, http)).tenant;
+      return written(await removeTenant(name, "deleted", context, http));
+    case "force_delete":
+      return written(await forceDeleteTenant(name, context, http));
     case "pause":
-      return setPaused(tenantName, true, http);
+      return written(await pauseTenant(name, context, http));
     case "resume":
-      return setPaused(tenantName, false, http);
+      return written(await resumeTenant(name, context, http));
+    case "retry":
+      return written(await retryTenant(name, context, http));
+    case "restore":
+      return written(await restoreTenant(name, context, http));
+    case "rollback":
+      return written(await rollbackTenant(name, null, context, http));
   }
+}
+
+function written(result: { readonly tenant: Tenant } | Extract<WriteResult, { kind: "planned" }>): Tenant {
+  if (!("tenant" in result)) throw new Error("nobody asked for a plan");
+  return result.tenant;
 }
 
 /** What the client read before it wrote. */
@@ -128,32 +170,6 @@ async function etag(tenantName: string, { store }: HttpDependencies): Promise<st
   const stored = await store.getTenant({ idOrName: tenantName });
   if (stored === null) throw notFound(tenantName);
   return etagOf(stored.tenant);
-}
-
-/** There is no request for it yet; the reconciler honours it all the same. */
-async function setPaused(tenantName: string, paused: boolean, http: HttpDependencies): Promise<Tenant> {
-  const stored = await http.store.getTenant({ idOrName: tenantName });
-  if (stored === null) throw notFound(tenantName);
-  const { tenant, revision } = stored;
-  const next: Tenant = { ...tenant, paused, version: tenant.version + 1 };
-  const outcome = await http.store.writeTenant({
-    tenant: next,
-    revision,
-    generationRaised: false,
-    transition: {
-      fromStatus: tenant.status,
-      toStatus: tenant.status,
-      reason: paused ? "paused" : "resumed",
-      message: "",
-      generation: tenant.generation,
-      operationId: null,
-    },
-    actor: ACTOR,
-    lane: "interactive",
-  });
-  http.onWrite();
-  if (outcome.kind !== "written") return setPaused(tenantName, paused, http);
-  return outcome.tenant;
 }
 
 function catalogOf(boundToScope: boolean): ComputeCatalog {

@@ -30,6 +30,9 @@ export function createSimulatedStore(
     getTenant: ({ idOrName }) => statement("getTenant", () => findTenant(database.tables, idOrName)),
     listTenants: (filter) => statement("listTenants", () => clients.listTenants(database, filter)),
     writeTenant: (params) => statement("writeTenant", () => clients.writeTenant(database, params, caller)),
+    forceDelete: (params) => statement("forceDelete", () => clients.forceDelete(database, params, caller)),
+    listGenerations: ({ tenantId }) =>
+      statement("listGenerations", () => database.tables.generations.get(tenantId) ?? []),
     findIdempotentAnswer: ({ key }) =>
       statement("findIdempotentAnswer", () => {
         const row = database.tables.keys.get(key);
@@ -37,6 +40,8 @@ export function createSimulatedStore(
         return { requestHash: row.requestHash, tenant: row.tenant };
       }),
     listTransitions: (page) => statement("listTransitions", () => clients.listTransitions(database, page)),
+    listEvents: (page) => statement("listEvents", () => clients.listEvents(database, page)),
+    newestEvent: () => statement("newestEvent", () => clients.newestEvent(database)),
     listOperations: (page) => statement("listOperations", () => clients.listOperations(database, page)),
     recordProgress: (hint) => statement("recordProgress", () => clients.recordProgress(database, hint)),
     listOperationEvents: ({ operationId }) =>

@@ -19,18 +19,32 @@ export class LandlordApiError extends LandlordClientError {
   readonly details: readonly string[];
   /** What to look for in the server's log; null when the answer did not come from Landlord. */
   readonly requestId: string | null;
+  /** When it is worth another try, in milliseconds; null when the API did not say. At most 10 s. */
+  readonly retryAfterMs: number | null;
 
   constructor(
     code: string,
     message: string,
-    options: { status: number; details?: readonly string[]; requestId?: string | null },
+    options: {
+      status: number;
+      details?: readonly string[];
+      requestId?: string | null;
+      retryAfterMs?: number | null;
+    },
   ) {
     super(code, message);
     this.status = options.status;
     this.details = options.details ?? [];
     this.requestId = options.requestId ?? null;
+    this.retryAfterMs = options.retryAfterMs ?? null;
   }
 }
+
+/**
+ * What follows the token is not kept any more, or the token is of another database. Watch without one, and list the
+ * tenants again once that watch is open.
+ */
+export class WatchExpiredError extends LandlordApiError {}
 
 /** No answer: the server does not run, the address is wrong, or the time was up (code `timeout`). */
 export class ConnectionError extends LandlordClientError {

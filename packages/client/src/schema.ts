@@ -35,6 +35,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Every write and every denial, newest first
+         * @description With `Accept: application/x-ndjson` everything that matches, one entry a line, without pages.
+         */
+        get: operations["listAudit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/compute/config": {
         parameters: {
             query?: never;
@@ -86,6 +106,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Watch transitions as server-sent events
+         * @description One event `transition` for each, with the token to resume from as its id. Besides: `hello` first, `bookmark` now and then, and `bye` with a reason before the server ends the connection; each with a token too.
+         */
+        get: operations["watchEvents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/executions/{execution_id}/progress": {
         parameters: {
             query?: never;
@@ -100,6 +140,40 @@ export interface paths {
          * @description Kept with the operation for people to read; never changes a tenant's status.
          */
         post: operations["reportProgress"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/identity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who makes this request, and what that one may do */
+        get: operations["getIdentity"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/summary": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The fleet at a glance */
+        get: operations["getSummary"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -134,7 +208,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List tenants */
+        /**
+         * List tenants
+         * @description Oldest first. Page by page_token: the last page costs what the first one costs. Offsets are for older clients.
+         */
         get: operations["listTenants"];
         put?: never;
         /**
@@ -188,6 +265,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/tenants/{id}/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Why a tenant is where it is
+         * @description One causal answer: settled, or waiting for what, since when, and what to do.
+         */
+        get: operations["explainTenant"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tenants/{id}/generations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The desired states that a tenant had, newest first
+         * @description The newest 100; those that a rollback can go back to.
+         */
+        get: operations["listGenerations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/tenants/{id}/history": {
         parameters: {
             query?: never;
@@ -200,6 +317,23 @@ export interface paths {
          * @description By name it has every tenant that ever had that name.
          */
         get: operations["getHistory"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tenants/{id}/logs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The newest output of a tenant's compute */
+        get: operations["getTenantLogs"];
         put?: never;
         post?: never;
         delete?: never;
@@ -242,10 +376,312 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/tenants/{id}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Start nothing more for a tenant
+         * @description What is in flight ends and is recorded. Drift is noted and not repaired. Holds a delete up, too.
+         */
+        post: operations["pauseTenant"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tenants/{id}/plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What an update would change
+         * @description A worker looks at the compute as it is now. With an empty body: what is missing to the present desired state. Writes take `dry_run=true` to the same end.
+         */
+        post: operations["planTenant"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tenants/{id}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Bring an archived tenant back
+         * @description With the configuration that it had.
+         */
+        post: operations["restoreTenant"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tenants/{id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * End a pause
+         * @description What was held up goes on, and its compute is looked at.
+         */
+        post: operations["resumeTenant"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tenants/{id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Try again now
+         * @description A failed tenant leaves `failed`, a backoff ends; of one that is settled the compute is looked at now. Also while it is being deleted.
+         */
+        post: operations["retryTenant"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tenants/{id}/rollback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Go back to the configuration of an earlier generation
+         * @description It becomes a new generation. Labels and annotations stay.
+         */
+        post: operations["rollbackTenant"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tenants/by-name/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Create a tenant, or make it exactly what is given
+         * @description Declarative: labels and annotations that are left out go. The same again changes nothing and answers 200. 201 when it was created, 202 when work was started.
+         */
+        put: operations["applyTenant"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List keys, without their secrets */
+        get: operations["listTokens"];
+        put?: never;
+        /**
+         * Create a key
+         * @description Its secret is in the answer, this once: `Authorization: Bearer <secret>`.
+         */
+        post: operations["createToken"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tokens/{token_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke a key
+         * @description Every server refuses it within 5 seconds. Its name is free again.
+         */
+        delete: operations["revokeToken"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tokens/{token_id}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give a key a new secret
+         * @description The present one stays good for a while, so that its users can change over.
+         */
+        post: operations["rotateToken"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/workers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Workers that reported, those that were seen last first */
+        get: operations["listWorkers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/workers/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * A worker tells what it serves, every 15 s
+         * @description For people to read; nothing is decided by it.
+         */
+        put: operations["reportWorker"];
+        post?: never;
+        /** A worker that ends says so */
+        delete: operations["removeWorker"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/workflow/providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The configured workflow engines */
+        get: operations["listWorkflowProviders"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description The whole desired state: labels and annotations that are left out are removed. */
+        ApplyTenant: {
+            /** @description Annotations: free text, kept and given back. */
+            annotations?: {
+                [key: string]: string;
+            };
+            /** @description What the compute provider should run; its schema is at /v1/compute/config. */
+            compute_config: {
+                [key: string]: unknown;
+            };
+            compute_provider?: string;
+            /** @description Labels: for selection and ownership. */
+            labels?: {
+                [key: string]: string;
+            };
+        };
+        AuditEntry: {
+            /** @description The operation's id in this document, or `tokenFirstUsed` */
+            action: string;
+            actor: string;
+            /**
+             * Format: date-time
+             * @description RFC 3339, UTC
+             */
+            at: string;
+            /** @description Of the problem that was answered */
+            code: string | null;
+            detail: {
+                [key: string]: unknown;
+            };
+            id: number;
+            /** @enum {string} */
+            outcome: "allowed" | "denied" | "failed";
+            remote_address: string | null;
+            request_id: string;
+            role: ("viewer" | "operator" | "admin" | "worker") | null;
+            status: number;
+            /** @description As the request named it: UUID or name */
+            tenant: string | null;
+        };
+        AuditList: {
+            /** @description Newest first. */
+            entries: components["schemas"]["AuditEntry"][];
+            /** @description Send it as page_token to get what follows; null: this is the end. */
+            next_page_token: string | null;
+        };
         ComputeConfig: {
             defaults?: {
                 [key: string]: unknown;
@@ -305,6 +741,170 @@ export interface components {
             /** @description 1 to 255 of a-z, 0-9 and -. Unique among living tenants. */
             name: string;
         };
+        CreateToken: {
+            /**
+             * Format: date-time
+             * @description In the future. Without it: it does not expire.
+             */
+            expires_at?: string;
+            /** @description Who history and audit log say it was. Unique. */
+            name: string;
+            /**
+             * @description `viewer` reads; `operator` also writes tenants; `admin` may do everything; `worker` only what a worker needs.
+             * @enum {string}
+             */
+            role: "viewer" | "operator" | "admin" | "worker";
+            /**
+             * @description A label selector: tenants outside of it do not exist for this key. Without it: all tenants.
+             * @example team=payments
+             */
+            scope?: string;
+        };
+        DeletedTenant: {
+            annotations: {
+                [key: string]: string;
+            };
+            /** @description The same as desired_config. */
+            compute_config: {
+                [key: string]: unknown;
+            };
+            compute_provider: string;
+            conditions: components["schemas"]["Condition"][];
+            /**
+             * Format: date-time
+             * @description RFC 3339, UTC
+             */
+            created_at: string;
+            desired_config: {
+                [key: string]: unknown;
+            };
+            endpoints: {
+                address: string;
+                name: string;
+                port: number;
+                url: string;
+            }[];
+            /** @description Counts changes of the desired state. */
+            generation: number;
+            /** Format: uuid */
+            id: string;
+            labels: {
+                [key: string]: string;
+            };
+            /** @description Only after `force=true`: what may be left, until a sweep has removed it. */
+            may_remain?: {
+                /** @description An execution that may still be running */
+                execution_id: string | null;
+                resource_ids: {
+                    [key: string]: string;
+                };
+                /** @description Hosts, daemons or clusters where its compute was */
+                scopes: string[];
+            };
+            name: string;
+            observed_config: {
+                [key: string]: unknown;
+            };
+            /** @description The newest generation that reality reached. */
+            observed_generation: number;
+            observed_resource_ids: {
+                [key: string]: string;
+            };
+            paused: boolean;
+            /** @enum {string} */
+            status: "requested" | "provisioning" | "ready" | "updating" | "archiving" | "archived" | "deleting" | "failed";
+            status_message: string;
+            /**
+             * Format: date-time
+             * @description RFC 3339, UTC
+             */
+            updated_at: string;
+            /** @description Counts client writes; the ETag. */
+            version: number;
+            workflow_error_message?: string;
+            workflow_execution_id?: string;
+            workflow_retry_count?: number;
+            /** @enum {string} */
+            workflow_sub_state?: "running" | "waiting" | "backing-off" | "error" | "succeeded" | "failed";
+        };
+        Explanation: {
+            /** @description Attempts at this generation that did not succeed */
+            attempts: number;
+            execution: {
+                execution_id: string;
+                generation: number;
+                /** @enum {string} */
+                kind: "create" | "update" | "delete";
+                /** @description Where the engine shows it */
+                link: string | null;
+                operation_id: string;
+                /** @description The last hint of its worker */
+                progress: string | null;
+                retry_count: number;
+                started_at: string | null;
+                stop_reason: string | null;
+                sub_state: ("running" | "waiting" | "backing-off" | "error" | "succeeded" | "failed") | null;
+                workflow: string;
+                workflow_provider: string;
+            } | null;
+            last_error: {
+                code: string;
+                message: string;
+            } | null;
+            /** @description One sentence: what it is, or what it waits for and why */
+            message: string;
+            next_attempt_at: string | null;
+            queue: {
+                /** @enum {string} */
+                lane: "interactive" | "repair" | "background";
+                owner: string;
+                /** @description Tenants that come first, at most 10,000; null: it does not queue now. */
+                position: number | null;
+            } | null;
+            /**
+             * @description Stable; branch on this.
+             * @enum {string}
+             */
+            reason: "ready" | "unhealthy" | "archived" | "rejected" | "paused" | "engine_unreachable" | "compute_unreachable" | "no_worker" | "engine_refused" | "backing_off" | "queued" | "starting" | "not_reconciled" | "stopping_execution" | "execution_waiting" | "execution_running" | "execution_retrying" | "internal";
+            /** @description It waits for nobody but its clients. */
+            settled: boolean;
+            /**
+             * Format: date-time
+             * @description RFC 3339, UTC
+             */
+            since: string;
+            /** @description Past the operation deadline */
+            stalled: boolean;
+            /** @enum {string} */
+            status: "requested" | "provisioning" | "ready" | "updating" | "archiving" | "archived" | "deleting" | "failed";
+            tenant_id: string;
+            tenant_name: string;
+            /** @description Next steps for a person; empty for none. */
+            what_to_do: string[];
+            /** @description Those that could serve it, live ones first; at most 20. */
+            workers: components["schemas"]["Worker"][];
+        };
+        /** @description A desired state that a tenant had */
+        Generation: {
+            actor: string;
+            compute_config: {
+                [key: string]: unknown;
+            };
+            compute_provider: string;
+            config_hash: string;
+            /**
+             * Format: date-time
+             * @description RFC 3339, UTC
+             */
+            created_at: string;
+            generation: number;
+            /** @enum {string} */
+            intent: "present" | "archived" | "deleted";
+            request_id: string | null;
+        };
+        GenerationList: {
+            generations: components["schemas"]["Generation"][];
+        };
         Health: {
             /** @constant */
             status: "ok";
@@ -312,6 +912,47 @@ export interface components {
         };
         History: {
             transitions: components["schemas"]["Transition"][];
+        };
+        /** @description Who makes this request */
+        Identity: {
+            /** @enum {string} */
+            authenticated_by: "none" | "key" | "admin_token" | "oidc";
+            expires_at: string | null;
+            name: string;
+            /**
+             * @description `viewer` reads; `operator` also writes tenants; `admin` may do everything; `worker` only what a worker needs.
+             * @enum {string}
+             */
+            role: "viewer" | "operator" | "admin" | "worker";
+            /** @description Label selector; null for all tenants */
+            scope: string | null;
+        };
+        Logs: {
+            logs: string;
+        };
+        NewToken: {
+            /**
+             * Format: date-time
+             * @description RFC 3339, UTC
+             */
+            created_at: string;
+            created_by: string;
+            expires_at: string | null;
+            /** Format: uuid */
+            id: string;
+            /** @description To the minute. */
+            last_used_at: string | null;
+            name: string;
+            /** @description After a rotation: until then the secret before is good too. */
+            previous_secret_expires_at: string | null;
+            /**
+             * @description `viewer` reads; `operator` also writes tenants; `admin` may do everything; `worker` only what a worker needs.
+             * @enum {string}
+             */
+            role: "viewer" | "operator" | "admin" | "worker";
+            scope: string | null;
+            /** @description Shown this once; nobody can read it again. */
+            secret: string;
         };
         Operation: {
             /**
@@ -331,7 +972,7 @@ export interface components {
             /** @enum {string} */
             kind: "create" | "update" | "delete";
             /** @description null while it is not finished */
-            outcome: ("succeeded" | "rejected" | "failed" | "expired" | "lost" | "superseded" | "stale" | "ignored") | null;
+            outcome: ("succeeded" | "rejected" | "failed" | "expired" | "lost" | "superseded" | "stale" | "ignored" | "abandoned") | null;
             retry_count: number;
             stop_reason: string | null;
             sub_state: ("running" | "waiting" | "backing-off" | "error" | "succeeded" | "failed") | null;
@@ -379,6 +1020,59 @@ export interface components {
             /** @description 1 to 255 of a-z, 0-9 and -. Unique among living tenants. */
             name?: string;
         };
+        /** @description What a write would change. Nothing is stored. */
+        Plan: {
+            /**
+             * @description The heaviest of the changes: none, in_place, create, replace, destroy.
+             * @enum {string}
+             */
+            action: "none" | "in_place" | "create" | "replace" | "destroy";
+            /** @description What happens to compute, as a worker that looked at it says. */
+            changes: {
+                /** @enum {string} */
+                action: "none" | "in_place" | "create" | "replace" | "destroy";
+                downtime: boolean;
+                /** @description JSON pointers into compute_config */
+                fields: string[];
+                /** @description In the compute provider's words */
+                resource: string;
+            }[];
+            /** @description As it would be stored: defaults merged in, secrets redacted. */
+            desired_config: {
+                [key: string]: unknown;
+            };
+            downtime: boolean;
+            /** @description What the write changes in the desired state; at most 1,000. */
+            fields: {
+                /** @description null: compute is not concerned. */
+                action: ("none" | "in_place" | "create" | "replace" | "destroy") | null;
+                /** @description Absent: it was not there. Secrets are redacted. */
+                from?: unknown;
+                /** @description JSON pointer into the body of the write */
+                pointer: string;
+                /** @description Absent: it goes. */
+                to?: unknown;
+            }[];
+            /** @description The generation that the write would bring. */
+            generation: number;
+            /** @description Send it as If-Plan with the write: it is refused once the plan is stale. */
+            hash: string;
+            /** @description What was seen just now; null when the change does not concern compute. */
+            observed: {
+                generation: number | null;
+                /** @enum {string} */
+                health: "healthy" | "starting" | "unhealthy" | "exited" | "absent" | "unknown";
+                message: string | null;
+                /** @enum {string} */
+                presence: "present" | "absent" | "unknown";
+                scope: string;
+            } | null;
+            /** @description null: the tenant does not exist yet. */
+            tenant_id: string | null;
+            tenant_name: string;
+        };
+        /** @description The body of the update to plan. Empty: what is missing to the present desired state. */
+        PlanRequest: components["schemas"]["UpdateTenant"];
         /** @description RFC 9457, with the members that older clients read */
         Problem: {
             /** @description Stable; branch on this. */
@@ -405,6 +1099,41 @@ export interface components {
             /** @enum {string} */
             status: "ready" | "unavailable";
             time: string;
+        };
+        Rollback: {
+            /** @description Without it: the newest generation with another configuration. */
+            generation?: number;
+        };
+        Summary: {
+            /**
+             * Format: date-time
+             * @description When it was counted; at most a few seconds ago.
+             */
+            at: string;
+            /** @description Unsettled and failed tenants by what they wait for: a code as in the tenant's conditions */
+            by_reason: {
+                [key: string]: {
+                    count: number;
+                    /**
+                     * Format: date-time
+                     * @description Since when the one that waits longest is so
+                     */
+                    oldest_at: string;
+                };
+            };
+            by_status: {
+                [key: string]: {
+                    count: number;
+                    /**
+                     * Format: date-time
+                     * @description Since when the one that waits longest is so
+                     */
+                    oldest_at: string;
+                };
+            };
+            operations_in_flight: number;
+            paused: number;
+            total: number;
         };
         Sweep: {
             finished_at: string | null;
@@ -497,11 +1226,65 @@ export interface components {
             /** @enum {string} */
             workflow_sub_state?: "running" | "waiting" | "backing-off" | "error" | "succeeded" | "failed";
         };
+        TenantEvent: {
+            actor: string;
+            /**
+             * Format: date-time
+             * @description RFC 3339, UTC
+             */
+            at: string;
+            from_status: ("requested" | "provisioning" | "ready" | "updating" | "archiving" | "archived" | "deleting" | "failed") | null;
+            generation: number;
+            /** @description The tenant's, as they were with the transition */
+            labels: {
+                [key: string]: string;
+            };
+            message: string;
+            operation_id: string | null;
+            reason: string;
+            request_id: string | null;
+            tenant_id: string;
+            tenant_name: string;
+            /** @description null: the tenant was removed */
+            to_status: ("requested" | "provisioning" | "ready" | "updating" | "archiving" | "archived" | "deleting" | "failed") | null;
+        };
         TenantList: {
             limit: number;
+            /** @description Send it as page_token to get what follows; null: this is the end. */
+            next_page_token: string | null;
             offset: number;
             tenants: components["schemas"]["Tenant"][];
+            /** @description Of all pages; with a page_token: as it was at the first page. */
             total: number;
+        };
+        /** @description A key of the API, without its secret */
+        Token: {
+            /**
+             * Format: date-time
+             * @description RFC 3339, UTC
+             */
+            created_at: string;
+            created_by: string;
+            expires_at: string | null;
+            /** Format: uuid */
+            id: string;
+            /** @description To the minute. */
+            last_used_at: string | null;
+            name: string;
+            /** @description After a rotation: until then the secret before is good too. */
+            previous_secret_expires_at: string | null;
+            /**
+             * @description `viewer` reads; `operator` also writes tenants; `admin` may do everything; `worker` only what a worker needs.
+             * @enum {string}
+             */
+            role: "viewer" | "operator" | "admin" | "worker";
+            scope: string | null;
+        };
+        TokenList: {
+            /** @description Send it as page_token to get what follows; null: this is the end. */
+            next_page_token: string | null;
+            /** @description By name. */
+            tokens: components["schemas"]["Token"][];
         };
         Transition: {
             actor: string;
@@ -538,6 +1321,55 @@ export interface components {
             };
             /** @description 1 to 255 of a-z, 0-9 and -. Unique among living tenants. */
             name?: string;
+        };
+        Worker: {
+            compute_providers: string[];
+            engine: string;
+            id: string;
+            /** @description Why it is not registered */
+            last_error: string | null;
+            /**
+             * Format: date-time
+             * @description RFC 3339, UTC
+             */
+            last_seen_at: string;
+            /** @description It reported within the last 45 s. */
+            live: boolean;
+            /** @description When the engine last confirmed it */
+            registered_at: string | null;
+            /** @description Hosts, daemons or clusters whose jobs only it takes */
+            scopes: string[];
+            /**
+             * Format: date-time
+             * @description RFC 3339, UTC
+             */
+            started_at: string;
+            version: string;
+            /** @description Names of the workflows that it serves */
+            workflows: string[];
+        };
+        WorkerList: {
+            workers: components["schemas"]["Worker"][];
+        };
+        WorkerReport: {
+            compute_providers: string[];
+            engine: string;
+            last_error: string | null;
+            registered_at: string | null;
+            scopes: string[];
+            /** Format: date-time */
+            started_at: string;
+            version: string;
+            workflows: string[];
+        };
+        WorkflowProviderList: {
+            providers: {
+                default: boolean;
+                error: string | null;
+                name: string;
+                reachable: boolean;
+                unreachable_since: string | null;
+            }[];
         };
     };
     responses: never;
@@ -593,6 +1425,84 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Readiness"];
+                };
+            };
+        };
+    };
+    listAudit: {
+        parameters: {
+            query?: {
+                action?: string;
+                actor?: string;
+                limit?: string;
+                outcome?: "allowed" | "denied" | "failed";
+                /** @description The next_page_token of the page before, with the same filters. */
+                page_token?: string;
+                /** @description RFC 3339; inclusive */
+                since?: string;
+                /** @description As the requests named it: UUID or name */
+                tenant?: string;
+                /** @description RFC 3339; exclusive */
+                until?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditList"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -688,6 +1598,64 @@ export interface operations {
             };
         };
     };
+    watchEvents: {
+        parameters: {
+            query?: {
+                /** @description The id of the last event that was handled: what follows it is sent. `oldest`: everything that is kept. Without it: from now on. */
+                after?: string;
+                /** @description Label selector: key=value, key!=value, key in (a,b), key notin (a,b), key, !key; joined by commas. */
+                selector?: string;
+                /** @description Only events of this tenant, by UUID, or by the name that it had then. */
+                tenant?: string;
+            };
+            header?: {
+                /** @description The same as `after`, which it overrides: EventSource sends it when it reconnects. */
+                "last-event-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.landlord.event+json": components["schemas"]["TenantEvent"];
+                    "text/event-stream": string;
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Gone */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     reportProgress: {
         parameters: {
             query?: never;
@@ -744,6 +1712,91 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getIdentity: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Identity"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getSummary: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Summary"];
                 };
             };
             /** @description Service Unavailable */
@@ -854,7 +1907,14 @@ export interface operations {
                 include_deleted?: "true" | "false";
                 limit?: string;
                 min_retry_count?: string;
+                name_prefix?: string;
                 offset?: string;
+                /** @description The next_page_token of the page before, with the same filters. Excludes offset. */
+                page_token?: string;
+                /** @description Label selector: key=value, key!=value, key in (a,b), key notin (a,b), key, !key; joined by commas. */
+                selector?: string;
+                /** @description One or more statuses, joined by commas. Naming `archived` lists archived tenants too. */
+                status?: string;
                 workflow_sub_state?: "running" | "waiting" | "backing-off" | "error" | "succeeded" | "failed";
             };
             header?: never;
@@ -894,10 +1954,15 @@ export interface operations {
     };
     createTenant: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Answer the plan and store nothing. */
+                dry_run?: "true" | "false";
+            };
             header?: {
                 /** @description The same key and body answers the first answer again, for a day unless configured otherwise. */
                 "idempotency-key"?: string;
+                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                "if-plan"?: string;
                 /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
                 "landlord-priority"?: "interactive" | "bulk";
             };
@@ -910,6 +1975,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Plan"];
+                };
+            };
             /** @description Created */
             201: {
                 headers: {
@@ -930,6 +2004,15 @@ export interface operations {
             };
             /** @description Conflict */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1027,10 +2110,15 @@ export interface operations {
     };
     updateTenant: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Answer the plan and store nothing. */
+                dry_run?: "true" | "false";
+            };
             header?: {
                 /** @description The ETag that the write is based on; else 412. */
                 "if-match"?: string;
+                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                "if-plan"?: string;
                 /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
                 "landlord-priority"?: "interactive" | "bulk";
             };
@@ -1052,7 +2140,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Tenant"];
+                    "application/json": components["schemas"]["Tenant"] | components["schemas"]["Plan"];
                 };
             };
             /** @description Accepted */
@@ -1131,10 +2219,17 @@ export interface operations {
     };
     deleteTenant: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Answer the plan and store nothing. */
+                dry_run?: "true" | "false";
+                /** @description Remove the record at once, without a proof that its compute is gone. For admins; the answer lists what may be left. */
+                force?: "true" | "false";
+            };
             header?: {
                 /** @description The ETag that the write is based on; else 412. */
                 "if-match"?: string;
+                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                "if-plan"?: string;
                 /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
                 "landlord-priority"?: "interactive" | "bulk";
             };
@@ -1146,13 +2241,22 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Plan"];
+                };
+            };
             /** @description Accepted */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Tenant"];
+                    "application/json": components["schemas"]["DeletedTenant"];
                 };
             };
             /** @description Bad Request */
@@ -1164,8 +2268,26 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Not Found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1195,10 +2317,15 @@ export interface operations {
     };
     patchTenant: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Answer the plan and store nothing. */
+                dry_run?: "true" | "false";
+            };
             header?: {
                 /** @description The ETag that the write is based on; else 412. */
                 "if-match"?: string;
+                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                "if-plan"?: string;
                 /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
                 "landlord-priority"?: "interactive" | "bulk";
             };
@@ -1221,7 +2348,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Tenant"];
+                    "application/json": components["schemas"]["Tenant"] | components["schemas"]["Plan"];
                 };
             };
             /** @description Accepted */
@@ -1300,10 +2427,15 @@ export interface operations {
     };
     archiveTenant: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Answer the plan and store nothing. */
+                dry_run?: "true" | "false";
+            };
             header?: {
                 /** @description The ETag that the write is based on; else 412. */
                 "if-match"?: string;
+                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                "if-plan"?: string;
                 /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
                 "landlord-priority"?: "interactive" | "bulk";
             };
@@ -1321,7 +2453,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Tenant"];
+                    "application/json": components["schemas"]["Tenant"] | components["schemas"]["Plan"];
                 };
             };
             /** @description Accepted */
@@ -1380,6 +2512,106 @@ export interface operations {
             };
         };
     };
+    explainTenant: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A tenant's UUID or name */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Explanation"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listGenerations: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A tenant's UUID or name */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GenerationList"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     getHistory: {
         parameters: {
             query?: {
@@ -1402,6 +2634,59 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["History"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getTenantLogs: {
+        parameters: {
+            query?: {
+                /** @description The newest bytes of output to answer; 16,384 by default. */
+                tail_bytes?: string;
+            };
+            header?: never;
+            path: {
+                /** @description A tenant's UUID or name */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Logs"];
                 };
             };
             /** @description Bad Request */
@@ -1515,6 +2800,1165 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    pauseTenant: {
+        parameters: {
+            query?: {
+                /** @description Answer the plan and store nothing. */
+                dry_run?: "true" | "false";
+            };
+            header?: {
+                /** @description The ETag that the write is based on; else 412. */
+                "if-match"?: string;
+                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                "if-plan"?: string;
+                /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
+                "landlord-priority"?: "interactive" | "bulk";
+            };
+            path: {
+                /** @description A tenant's UUID or name */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tenant"] | components["schemas"]["Plan"];
+                };
+            };
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tenant"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    planTenant: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag that the write is based on; else 412. */
+                "if-match"?: string;
+                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                "if-plan"?: string;
+                /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
+                "landlord-priority"?: "interactive" | "bulk";
+            };
+            path: {
+                /** @description A tenant's UUID or name */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlanRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Plan"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    restoreTenant: {
+        parameters: {
+            query?: {
+                /** @description Answer the plan and store nothing. */
+                dry_run?: "true" | "false";
+            };
+            header?: {
+                /** @description The ETag that the write is based on; else 412. */
+                "if-match"?: string;
+                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                "if-plan"?: string;
+                /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
+                "landlord-priority"?: "interactive" | "bulk";
+            };
+            path: {
+                /** @description A tenant's UUID or name */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tenant"] | components["schemas"]["Plan"];
+                };
+            };
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tenant"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resumeTenant: {
+        parameters: {
+            query?: {
+                /** @description Answer the plan and store nothing. */
+                dry_run?: "true" | "false";
+            };
+            header?: {
+                /** @description The ETag that the write is based on; else 412. */
+                "if-match"?: string;
+                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                "if-plan"?: string;
+                /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
+                "landlord-priority"?: "interactive" | "bulk";
+            };
+            path: {
+                /** @description A tenant's UUID or name */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tenant"] | components["schemas"]["Plan"];
+                };
+            };
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tenant"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    retryTenant: {
+        parameters: {
+            query?: {
+                /** @description Answer the plan and store nothing. */
+                dry_run?: "true" | "false";
+            };
+            header?: {
+                /** @description The ETag that the write is based on; else 412. */
+                "if-match"?: string;
+                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                "if-plan"?: string;
+                /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
+                "landlord-priority"?: "interactive" | "bulk";
+            };
+            path: {
+                /** @description A tenant's UUID or name */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tenant"] | components["schemas"]["Plan"];
+                };
+            };
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tenant"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rollbackTenant: {
+        parameters: {
+            query?: {
+                /** @description Answer the plan and store nothing. */
+                dry_run?: "true" | "false";
+            };
+            header?: {
+                /** @description The ETag that the write is based on; else 412. */
+                "if-match"?: string;
+                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                "if-plan"?: string;
+                /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
+                "landlord-priority"?: "interactive" | "bulk";
+            };
+            path: {
+                /** @description A tenant's UUID or name */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Rollback"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tenant"] | components["schemas"]["Plan"];
+                };
+            };
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tenant"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    applyTenant: {
+        parameters: {
+            query?: {
+                /** @description Answer the plan and store nothing. */
+                dry_run?: "true" | "false";
+            };
+            header?: {
+                /** @description The ETag that the write is based on; else 412. */
+                "if-match"?: string;
+                /** @description Only create; 412 when the name is taken. */
+                "if-none-match"?: "*";
+                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                "if-plan"?: string;
+                /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
+                "landlord-priority"?: "interactive" | "bulk";
+            };
+            path: {
+                /** @description 1 to 255 of a-z, 0-9 and -. Unique among living tenants. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ApplyTenant"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tenant"] | components["schemas"]["Plan"];
+                };
+            };
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tenant"];
+                };
+            };
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tenant"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listTokens: {
+        parameters: {
+            query?: {
+                limit?: string;
+                /** @description The next_page_token of the page before, with the same filters. */
+                page_token?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenList"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    createToken: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateToken"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewToken"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revokeToken: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                token_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Token"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rotateToken: {
+        parameters: {
+            query?: {
+                /** @description How long the present secret stays good; 0 ends it at once. */
+                grace_seconds?: string;
+            };
+            header?: never;
+            path: {
+                token_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewToken"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listWorkers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkerList"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    reportWorker: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WorkerReport"];
+            };
+        };
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    removeWorker: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listWorkflowProviders: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkflowProviderList"];
                 };
             };
             /** @description Service Unavailable */

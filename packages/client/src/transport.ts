@@ -26,11 +26,15 @@ export interface ApiRequest {
   readonly path: string;
   readonly query?: Readonly<Record<string, string | number | boolean | undefined>> | undefined;
   readonly body?: unknown;
+  /** To send it twice is to send it once, although its method does not say so. */
+  readonly isRepeatable?: boolean;
   readonly headers?: Readonly<Record<string, string>>;
   /** Overrides the client's. */
   readonly retries?: number | undefined;
   /** Statuses whose body is an answer although they are no 2xx. */
   readonly accept?: readonly number[];
+  /** How long the server was asked to hold the answer back; comes on top of the limit of each attempt. */
+  readonly heldBackMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -43,7 +47,8 @@ export function createTransport(options: TransportOptions): Transport {
   const fetch = options.fetch ?? globalThis.fetch;
 
   async function attempt(url: string, request: ApiRequest): Promise<{ response: Response; text: string }> {
-    const limit = AbortSignal.timeout(timeoutMs);
+    const limitMs = timeoutMs + (request.heldBackMs ?? 0);
+    const limit = AbortSignal.timeout(limitMs);
     const signal = request.signal === undefined ? limit : AbortSignal.any([limit, request.signal]);
     try {
       const response = await fetch(url, {
@@ -60,14 +65,17 @@ export function createTransport(options: TransportOptions): Transport {
       return { response, text: await response.text() };
     } catch (error) {
       request.signal?.throwIfAborted();
-      if (limit.aborted) throw new ConnectionError("timeout", url, `nothing within ${timeoutMs} ms`, error);
+      if (limit.aborted) throw new ConnectionError("timeout", url, `nothing within ${limitMs} ms`, error);
       throw new ConnectionError("unreachable", url, networkReason(error), error);
     }
   }
 
   return async <Answer>(request: ApiRequest): Promise<Answer> => {
     const url = base + request.path + queryOf(request.query);
-    const repeatable = request.method === "GET" || request.headers?.["idempotency-key"] !== undefined;
+    const repeatable =
+      request.method === "GET" ||
+      request.isRepeatable === true ||
+      request.headers?.["idempotency-key"] !== undefined;
     const attempts = repeatable ? 1 + (request.retries ?? retries) : 1;
     for (let number = 1; ; number += 1) {
       try {
@@ -83,6 +91,42 @@ export function createTransport(options: TransportOptions): Transport {
         if (!(error instanceof ConnectionError) || number >= attempts) throw error;
         await sleep(backoffMs(number), request.signal);
       }
+    }
+  };
+}
+
+/** Answers once the head of a 2xx is there; its body may go on for as long as it likes, until the signal aborts. */
+export type Opener = (request: {
+  readonly path: string;
+  readonly query: ApiRequest["query"];
+  readonly accept: string;
+  readonly signal: AbortSignal;
+}) => Promise<Response>;
+
+/** Throws as a Transport does, at once: nothing is retried. */
+export function createOpener(options: TransportOptions): Opener {
+  const base = baseOf(options.baseUrl);
+  const { token, timeoutMs = 15_000 } = options;
+  const fetch = options.fetch ?? globalThis.fetch;
+  return async ({ path, query, accept, signal }) => {
+    const url = base + path + queryOf(query);
+    const limit = new AbortController();
+    const timer = setTimeout(() => limit.abort(), timeoutMs);
+    try {
+      const response = await fetch(url, {
+        headers: { accept, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) },
+        signal: AbortSignal.any([limit.signal, signal]),
+      });
+      if (!response.ok) throw apiError(response, await response.text());
+      return response;
+    } catch (error) {
+      if (error instanceof LandlordApiError) throw error;
+      signal.throwIfAborted();
+      if (limit.signal.aborted)
+        throw new ConnectionError("timeout", url, `nothing within ${timeoutMs} ms`, error);
+      throw new ConnectionError("unreachable", url, networkReason(error), error);
+    } finally {
+      clearTimeout(timer);
     }
   };
 }
@@ -104,7 +148,7 @@ function queryOf(query: ApiRequest["query"]): string {
   return search.size === 0 ? "" : `?${search.toString()}`;
 }
 
-function networkReason(error: unknown): string {
+export function networkReason(error: unknown): string {
   const cause =
     error instanceof Error ? (error.cause as { code?: string; message?: string } | undefined) : undefined;
   return cause?.code ?? (cause?.message || (error instanceof Error ? error.message : String(error)));
@@ -139,11 +183,13 @@ function apiError(response: Response, text: string): LandlordApiError {
       status: response.status,
       details: Array.isArray(problem.details) ? problem.details.map(String) : [],
       requestId: problem.request_id ?? response.headers.get("x-request-id"),
+      retryAfterMs: retryAfterMs(response),
     },
   );
 }
 
-function backoffMs(attempt: number): number {
+/** The pause after so many failures in a row, with jitter; doubles with each. */
+export function backoffMs(attempt: number): number {
   return RETRY_BASE_MS * 2 ** (attempt - 1) * (0.5 + Math.random() / 2);
 }
 

@@ -5,6 +5,10 @@ import type { Tenant } from "./types.ts";
 const POLL_FIRST_MS = 100;
 const POLL_MAX_MS = 1000;
 const POLL_GROWTH = 1.5;
+/** How long the server is asked to hold an answer back: what is between here and there cuts idle connections. */
+const HOLD_MS = 20_000;
+/** The same when each change is to be reported, and not only the last. */
+const HOLD_WITH_CHANGES_MS = 1_000;
 
 export interface WaitOptions {
   readonly for: "ready" | "archived" | "deleted";
@@ -17,7 +21,8 @@ export interface WaitOptions {
 }
 
 /**
- * Polls until the tenant is what was asked for; answers it as last seen, or null when it was gone already.
+ * Waits until the tenant is what was asked for; answers it as last seen, or null when it was gone already. The server
+ * holds its answers back meanwhile; one that is too old to know how is polled.
  * A server that is away for a while is waited for. Throws TenantFailedError, WaitTimeoutError, LandlordApiError
  * (a refusal, or 404 unless waiting for `deleted`), and ConnectionError when no answer ever came.
  */
@@ -29,11 +34,24 @@ export async function waitFor(
   const deadline = Date.now() + options.timeoutMs;
   let last: Tenant | null = null;
   let lastError: Error | undefined;
+  const holdLimitMs = options.onChange === undefined ? HOLD_MS : HOLD_WITH_CHANGES_MS;
   for (let pause = POLL_FIRST_MS; ; pause = Math.min(pause * POLL_GROWTH, POLL_MAX_MS)) {
+    const isFirst = last === null;
+    // The first answer comes at once: whether there is such a tenant, and how it is. So does one after a failure: a
+    // server that may not hold any more answers back still answers.
+    const mayHold = !isFirst && lastError === undefined;
+    const holdMs = mayHold ? Math.min(Math.floor(deadline - Date.now()), holdLimitMs) : 0;
+    const askedAt = Date.now();
     try {
       // By uuid once it is known: a name may be given to another tenant after a delete.
       const path = `/v1/tenants/${encodeURIComponent(last?.id ?? idOrName)}`;
-      const tenant: Tenant = await transport({ method: "GET", path, retries: 0, signal: options.signal });
+      const tenant: Tenant = await transport({
+        method: "GET",
+        path,
+        ...(holdMs > 0 ? { query: { wait: options.for, timeout: `${holdMs}ms` }, heldBackMs: holdMs } : {}),
+        retries: 0,
+        signal: options.signal,
+      });
       lastError = undefined;
       if (JSON.stringify(tenant) !== JSON.stringify(last)) options.onChange?.(tenant);
       last = tenant;
@@ -51,7 +69,9 @@ export async function waitFor(
       if (last === null && lastError !== undefined) throw lastError;
       throw new WaitTimeoutError(last?.name ?? idOrName, options.for, options.timeoutMs, last, lastError);
     }
-    await sleep(Math.min(pause, left), options.signal);
+    const wasHeldBack = holdMs > 0 && Date.now() - askedAt >= holdMs;
+    const askAgain = lastError === undefined && (isFirst || wasHeldBack);
+    if (!askAgain) await sleep(Math.min(pause, left), options.signal);
   }
 }
 

@@ -104,15 +104,16 @@ describe("requests", () => {
 
   it("walks all pages", async () => {
     answer = ({ url }) => {
-      const offset = Number(new URL(url, origin).searchParams.get("offset"));
-      const tenants = [0, 1, 2, 3, 4].slice(offset, offset + 2).map((index) => tenant({ name: `t${index}` }));
-      return { body: { tenants, total: 5, limit: 2, offset } };
+      const from = Number(new URL(url, origin).searchParams.get("page_token") ?? 0);
+      const tenants = [0, 1, 2, 3, 4].slice(from, from + 2).map((index) => tenant({ name: `t${index}` }));
+      const next = from + 2 < 5 ? String(from + 2) : null;
+      return { body: { tenants, total: 5, limit: 2, offset: 0, next_page_token: next } };
     };
     const names: string[] = [];
     for await (const each of client.listAllTenants({ limit: 2, include_deleted: true }))
       names.push(each.name);
     expect(names).toEqual(["t0", "t1", "t2", "t3", "t4"]);
-    expect(seen[1]?.url).toBe("/v1/tenants?limit=2&include_deleted=true&offset=2");
+    expect(seen[1]?.url).toBe("/v1/tenants?limit=2&include_deleted=true&page_token=2");
   });
 
   it("unwraps lists and accepts that the server is not ready", async () => {
@@ -208,7 +209,7 @@ describe("waiting", () => {
     const result = await client.waitFor("acme", { for: "ready", generation: 2, timeoutMs: 5000, onChange });
     expect(result?.observed_generation).toBe(2);
     expect(changes).toEqual(["updating 1", "ready 1", "ready 2"]);
-    expect(seen.map((request) => request.url)).toEqual([
+    expect(seen.map(({ url }) => new URL(url, origin).pathname)).toEqual([
       "/v1/tenants/acme",
       ...Array<string>(3).fill(`/v1/tenants/${tenant().id}`),
     ]);

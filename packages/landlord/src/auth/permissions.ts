@@ -45,6 +45,7 @@ export const PERMISSIONS: Readonly<Record<string, readonly Role[] | typeof PUBLI
   listWorkflowProviders: VIEWERS,
   listWorkers: VIEWERS,
   reportWorker: WORKERS,
+  removeWorker: WORKERS,
   reportProgress: WORKERS,
 
   getSweep: VIEWERS,
@@ -57,3 +58,14 @@ export const PERMISSIONS: Readonly<Record<string, readonly Role[] | typeof PUBLI
   revokeToken: ADMINS,
   listAudit: ADMINS,
 };
+
+/** What concerns all tenants at once, or hands out access: not for whoever is bound to a part of the tenants. */
+export const FLEET_WIDE: ReadonlySet<string> = new Set([
+  "getSweep",
+  "requestSweep",
+  "createToken",
+  "listTokens",
+  "rotateToken",
+  "revokeToken",
+  "listAudit",
+]);

@@ -6,8 +6,9 @@ import type { z } from "zod";
 import type { JsonObject } from "../domain/json.ts";
 import { LandlordError } from "../domain/errors.ts";
 import type { Observation } from "../domain/observation.ts";
+import type { PlannedChange } from "../domain/plan.ts";
 
-export type { Observation };
+export type { Observation, PlannedChange };
 
 /** Who owns a resource. The instance is the database that the tenant lives in. */
 export interface Owner {
@@ -35,16 +36,6 @@ export interface ComputeRef extends Owner {
 export type ApplyResult =
   | { readonly kind: "applied"; readonly observation: Observation }
   | { readonly kind: "stale"; readonly generation: number };
-
-/** One difference between what is and what is wanted. */
-export interface PlannedChange {
-  readonly action: "create" | "replace" | "in_place" | "destroy" | "none";
-  /** The resource that changes, in the provider's words. */
-  readonly resource: string;
-  /** JSON pointers into the config that cause it. */
-  readonly fields: readonly string[];
-  readonly downtime: boolean;
-}
 
 /** Something the provider runs for some tenant. */
 export interface OwnedResource extends Owner {

@@ -27,6 +27,7 @@ export function crossChecks(input: CheckInput): Problem[] {
     ...checkController(input),
     ...checkEngineBlocks(input),
     ...checkWorkflow(input),
+    ...checkEncryption(input),
     ...checkCompute(input),
   ];
 }
@@ -119,6 +120,18 @@ function checkWorkflow(input: CheckInput): Problem[] {
       "the mock engine forgets everything; use restate, or set workflow.allow_mock to true",
     ),
   ];
+}
+
+function checkEncryption(input: CheckInput): Problem[] {
+  const { workflow } = input.config;
+  if (workflow === undefined) return [];
+  const { encryption_key: key, encryption_keys: keys, require_encryption: required } = workflow;
+  if (key !== undefined && keys !== undefined) {
+    const reason = "cannot be combined with workflow.encryption_keys: put the key into that list";
+    return [problem(input, "workflow.encryption_key", reason)];
+  }
+  if (!required || key !== undefined || keys !== undefined) return [];
+  return [problem(input, "workflow.require_encryption", "needs workflow.encryption_key")];
 }
 
 function checkCompute(input: CheckInput): Problem[] {

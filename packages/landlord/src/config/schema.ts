@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import type { JsonObject } from "../domain/json.ts";
+import { authSection, rateLimitSection, tlsSection } from "./auth-schema.ts";
 import { controllerSection } from "./controller-schema.ts";
 import { ANY_SPAN, duration, HOUR, MINUTE, SECOND } from "./duration-schema.ts";
 
@@ -65,9 +66,36 @@ const httpSection = z.strictObject({
     .max(1_000_000)
     .default(10_000)
     .describe("Open connections of one server; beyond, new ones are closed."),
+  max_watchers: z
+    .int()
+    .min(0)
+    .max(1_000_000)
+    .default(5_000)
+    .describe(
+      "Streams of events and waits that one server holds at the same time; beyond, it answers 503 with Retry-After.",
+    ),
+  event_heartbeat: duration({ minMs: 100, maxMs: 30 * SECOND })
+    .default(15 * SECOND)
+    .describe("A stream of events that has nothing to say says so after this time."),
+  event_buffer_bytes: z
+    .int()
+    .min(4_096)
+    .max(64 * 1024 * 1024)
+    .default(1_048_576)
+    .describe(
+      "What a watcher may leave unread, in bytes; beyond, its stream is ended and it resumes when it can.",
+    ),
   idempotency_retention: duration(ANY_SPAN)
     .default(24 * HOUR)
     .describe("How long the answer to a creation with an Idempotency-Key is repeated."),
+  trusted_proxies: z
+    .array(z.string().min(1))
+    .default([])
+    .describe(
+      "Addresses or networks (CIDR) of proxies whose X-Forwarded-For is believed: for the audit log and limits by address.",
+    ),
+  rate_limit: rateLimitSection.prefault({}).describe("How many requests one actor may make."),
+  tls: tlsSection.optional().describe("TLS of the API. A block that is present turns it on."),
 });
 
 const logSection = z.strictObject({
@@ -211,12 +239,30 @@ const stepFunctionsSection = z.strictObject({
   tags: z.record(z.string(), z.string()).default({}).describe("Tags of state machines and activities."),
 });
 
+const payloadKey = z
+  .string()
+  .regex(/^[A-Za-z0-9_-]{43}=?$/, { error: "must be 32 random bytes in base64url (43 characters)" });
+
 const workflowSection = (
   engineName: z.ZodType<string, string>,
   blocks: Readonly<Record<string, z.ZodType>>,
 ) =>
   z.strictObject({
     default_provider: engineName.default("restate").describe("Workflow engine of server and worker."),
+    encryption_key: payloadKey
+      .optional()
+      .describe("Key with which server and workers encrypt what travels through the engine. Secret."),
+    encryption_keys: z
+      .array(payloadKey)
+      .min(1)
+      .optional()
+      .describe(
+        "Instead of encryption_key, while keys change: the newest encrypts, all of them decrypt. Secret.",
+      ),
+    require_encryption: z
+      .boolean()
+      .default(false)
+      .describe("Workers refuse what is not encrypted. Set it once every server has a key."),
     allow_mock: z
       .boolean()
       .default(false)
@@ -300,6 +346,7 @@ export function configSchema(
       .default(".landlord")
       .describe("Folder for state on disk; relative to the start folder."),
     http: httpSection.prefault({}).describe("The HTTP API."),
+    auth: authSection.prefault({}).describe("Who may use the API. Never needed by a worker."),
     log: logSection.prefault({}).describe("Logs, written to standard error."),
     database: databaseSection.prefault({}).describe("PostgreSQL. Never read by a worker."),
     controller: controllerSection(engineName).prefault({}).describe("The reconciler."),

@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { z } from "zod";
+import { CHANGE_ACTIONS } from "../domain/plan.ts";
 import { HEALTHS, OPERATION_KINDS } from "../domain/tenant.ts";
 import type { JsonObject } from "../domain/json.ts";
 
@@ -150,6 +151,25 @@ const observationSchema = z.object({
 /** The answer to `observe`: one observation for each tenant, in the order asked. */
 export const observeAnswerSchema = z.object({ observations: z.array(observationSchema) });
 export type ObserveAnswer = z.infer<typeof observeAnswerSchema>;
+
+/** The answer to `plan`. */
+export const planAnswerSchema = z.object({
+  observation: observationSchema,
+  changes: z
+    .array(
+      z.object({
+        action: z.enum(CHANGE_ACTIONS),
+        resource: z.string(),
+        fields: z.array(z.string()),
+        downtime: z.boolean(),
+      }),
+    )
+    .max(1_000),
+});
+export type PlanAnswer = z.infer<typeof planAnswerSchema>;
+
+/** The answer to `logs`. */
+export const logsAnswerSchema = z.object({ logs: z.string() });
 
 /** The answer to `list`. `truncated`: there is more than one answer may hold. */
 export const listAnswerSchema = z.object({

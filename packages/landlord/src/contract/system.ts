@@ -1,7 +1,6 @@
 /** Wire shapes of everything that is not a tenant. */
 import { z } from "zod";
-
-const looseObject = z.record(z.string(), z.unknown());
+import { looseObject } from "./json.ts";
 
 export const problemSchema = z
   .object({

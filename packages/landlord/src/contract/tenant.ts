@@ -1,7 +1,10 @@
 /** Wire shapes of tenants. Everything that the API says is declared here once; types and OpenAPI are derived. */
 import { z } from "zod";
 import { CONDITION_TYPES, SUB_STATES, TENANT_STATUSES } from "../domain/tenant.ts";
+import { messageOf } from "../domain/errors.ts";
+import { parseSelector } from "../domain/selector.ts";
 import { endpointSchema } from "./job.ts";
+import { looseObject, timestamp } from "./json.ts";
 
 export const COMPUTE_CONFIG_LIMIT_BYTES = 128 * 1024;
 const MAP_ENTRIES_LIMIT = 64;
@@ -43,9 +46,6 @@ const annotationsSchema = labelMap(16_384).meta({
   description: "Annotations: free text, kept and given back.",
 });
 
-/** Any object on the wire; refined by the compute provider's own schema. */
-const looseObject = z.record(z.string(), z.unknown());
-
 const computeConfigSchema = looseObject
   .refine(
     (config) => Buffer.byteLength(JSON.stringify(config)) <= COMPUTE_CONFIG_LIMIT_BYTES,
@@ -77,6 +77,29 @@ export const updateTenantSchema = z
   .meta({ id: "UpdateTenant", description: "What is left out stays as it is." });
 export type UpdateTenantBody = z.infer<typeof updateTenantSchema>;
 
+export const applyTenantSchema = z
+  .strictObject({
+    compute_config: computeConfigSchema,
+    compute_provider: computeProviderSchema.optional(),
+    labels: labelsSchema.optional(),
+    annotations: annotationsSchema.optional(),
+  })
+  .meta({
+    id: "ApplyTenant",
+    description: "The whole desired state: labels and annotations that are left out are removed.",
+  });
+export type ApplyTenantBody = z.infer<typeof applyTenantSchema>;
+
+export const rollbackSchema = z
+  .strictObject({
+    generation: z
+      .int()
+      .min(1)
+      .optional()
+      .meta({ description: "Without it: the newest generation with another configuration." }),
+  })
+  .meta({ id: "Rollback" });
+
 const nullableMap = z.record(mapKey, z.union([z.string(), z.null()]), mapErrors).nullable();
 
 export const patchTenantSchema = z
@@ -89,8 +112,6 @@ export const patchTenantSchema = z
   })
   .meta({ id: "PatchTenant", description: "JSON merge patch (RFC 7396) on the body of an update." });
 export type PatchTenantBody = z.infer<typeof patchTenantSchema>;
-
-const timestamp = z.string().meta({ format: "date-time", description: "RFC 3339, UTC" });
 
 const conditionSchema = z
   .object({
@@ -133,8 +154,31 @@ export const tenantSchema = z
 export type TenantBody = z.infer<typeof tenantSchema>;
 
 export const tenantListSchema = z
-  .object({ tenants: z.array(tenantSchema), total: z.int(), limit: z.int(), offset: z.int() })
+  .object({
+    tenants: z.array(tenantSchema),
+    total: z.int().meta({ description: "Of all pages; with a page_token: as it was at the first page." }),
+    limit: z.int(),
+    offset: z.int(),
+    next_page_token: z
+      .string()
+      .nullable()
+      .meta({ description: "Send it as page_token to get what follows; null: this is the end." }),
+  })
   .meta({ id: "TenantList" });
+
+/** What a forced delete did not wait for. */
+export const deletedTenantSchema = tenantSchema
+  .extend({
+    may_remain: z
+      .object({
+        scopes: z.array(z.string()).meta({ description: "Hosts, daemons or clusters where its compute was" }),
+        resource_ids: z.record(z.string(), z.string()),
+        execution_id: z.string().nullable().meta({ description: "An execution that may still be running" }),
+      })
+      .optional()
+      .meta({ description: "Only after `force=true`: what may be left, until a sweep has removed it." }),
+  })
+  .meta({ id: "DeletedTenant" });
 
 const queryBoolean = z.enum(["true", "false"]).transform((text) => text === "true");
 const queryInteger = (schema: z.ZodInt) =>
@@ -149,11 +193,46 @@ export const pageQuerySchema = z.strictObject({
   offset: queryInteger(z.int().min(0)).optional(),
 });
 
+/** Text on the wire, a Selector inside. */
+export const selectorSchema = z
+  .string()
+  .transform((text, context) => {
+    try {
+      return parseSelector(text);
+    } catch (error) {
+      context.issues.push({ code: "custom", message: messageOf(error), input: text });
+      return z.NEVER;
+    }
+  })
+  .meta({
+    description:
+      "Label selector: key=value, key!=value, key in (a,b), key notin (a,b), key, !key; joined by commas.",
+    example: "env=prod,tier!=free",
+  });
+
 export const listTenantsQuerySchema = pageQuerySchema.extend({
   include_deleted: queryBoolean.optional().meta({ description: "Also list archived tenants." }),
   workflow_sub_state: z.enum(SUB_STATES).optional(),
   has_workflow_error: queryBoolean.optional(),
   min_retry_count: queryInteger(z.int().min(0)).optional(),
+  status: z
+    .string()
+    .transform((text) => text.split(","))
+    .pipe(z.array(z.enum(TENANT_STATUSES)).max(TENANT_STATUSES.length))
+    .optional()
+    .meta({
+      description: "One or more statuses, joined by commas. Naming `archived` lists archived tenants too.",
+    }),
+  selector: selectorSchema.optional(),
+  name_prefix: z
+    .string()
+    .regex(/^[a-z0-9-]{1,255}$/, "must consist of a-z, 0-9 and -")
+    .optional(),
+  page_token: z
+    .string()
+    .max(1_024)
+    .optional()
+    .meta({ description: "The next_page_token of the page before, with the same filters. Excludes offset." }),
 });
 
 export const tenantParamsSchema = z.object({
@@ -163,6 +242,8 @@ export const tenantParamsSchema = z.object({
     .refine((text) => isUuid(text) || /^[a-z0-9-]+$/.test(text), "must be a UUID or a tenant's name")
     .meta({ description: "A tenant's UUID or name" }),
 });
+
+export const tenantNameParamsSchema = z.object({ name: tenantNameSchema });
 
 export const transitionSchema = z
   .object({
@@ -180,6 +261,23 @@ export const transitionSchema = z
   })
   .meta({ id: "Transition" });
 
+export const generationSchema = z
+  .object({
+    generation: z.int(),
+    intent: z.enum(["present", "archived", "deleted"]),
+    compute_provider: z.string(),
+    compute_config: looseObject,
+    config_hash: z.string(),
+    actor: z.string(),
+    request_id: z.string().nullable(),
+    created_at: timestamp,
+  })
+  .meta({ id: "Generation", description: "A desired state that a tenant had" });
+
+export const generationListSchema = z
+  .object({ generations: z.array(generationSchema) })
+  .meta({ id: "GenerationList" });
+
 export const historySchema = z.object({ transitions: z.array(transitionSchema) }).meta({ id: "History" });
 
 export const operationSchema = z
@@ -191,7 +289,17 @@ export const operationSchema = z
     execution_id: z.string(),
     workflow_provider: z.string(),
     outcome: z
-      .enum(["succeeded", "rejected", "failed", "expired", "lost", "superseded", "stale", "ignored"])
+      .enum([
+        "succeeded",
+        "rejected",
+        "failed",
+        "expired",
+        "lost",
+        "superseded",
+        "stale",
+        "ignored",
+        "abandoned",
+      ])
       .nullable()
       .meta({ description: "null while it is not finished" }),
     error: z.object({ code: z.string(), message: z.string() }).nullable(),

@@ -26,7 +26,7 @@ export function deriveConditions(
       ? {
           status: "True",
           reason: "paused_by_user",
-          message: "Nothing is started until the tenant is resumed.",
+          message: `Paused by ${tenant.pausedBy ?? "somebody"}: nothing is started until the tenant is resumed.`,
         }
       : { status: "False", reason: "not_paused", message: "" },
   };

@@ -72,7 +72,7 @@ export interface DecideSettings {
 }
 
 export type OperationOutcome =
-  "succeeded" | "rejected" | "failed" | "expired" | "lost" | "superseded" | "stale" | "ignored";
+  "succeeded" | "rejected" | "failed" | "expired" | "lost" | "superseded" | "stale" | "ignored" | "abandoned";
 
 export type Decision =
   /** Nothing to do until somebody writes. */

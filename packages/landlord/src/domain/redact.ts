@@ -28,6 +28,7 @@ const SECRET_PHRASES = [
   ["private", "key"],
   ["signing", "key"],
   ["encryption", "key"],
+  ["encryption", "keys"],
   ["shared", "key"],
   ["connection", "string"],
 ];

@@ -50,7 +50,9 @@ function parseRequirement(text: string): Requirement {
   const existence = EXISTENCE.exec(text);
   if (existence !== null)
     return { kind: existence[1] === "!" ? "missing" : "exists", key: existence[2] ?? "" };
-  throw invalid(`has "${text}", which is none of key=value, key!=value, key in (a,b), key notin (a,b), key, !key`);
+  throw invalid(
+    `has "${text}", which is none of key=value, key!=value, key in (a,b), key notin (a,b), key, !key`,
+  );
 }
 
 function invalid(problem: string): LandlordError {

@@ -3,24 +3,21 @@ import type { FastifyReply } from "fastify";
 import { HttpError } from "./problem.ts";
 
 export interface Admission {
-  /** Throws 503 `overloaded` when there are too many; else the request counts until its connection is done with it. */
+  /** Throws 503 with the code when there are too many; else the request counts until its connection is done with it. */
   enter(reply: Pick<FastifyReply, "raw">): void;
+  /** Does not count any more from now on. */
+  leave(reply: Pick<FastifyReply, "raw">): void;
 }
 
-export function createAdmission(maxInFlight: number): Admission {
-  let inFlight = 0;
+export function createAdmission(limit: number, code: string, refusal: string): Admission {
+  const admitted = new Set<FastifyReply["raw"]>();
   return {
     enter({ raw }) {
-      if (inFlight >= maxInFlight) {
-        throw new HttpError(
-          503,
-          "overloaded",
-          `This server works on ${maxInFlight} requests already. Try again in a moment.`,
-        );
-      }
-      inFlight += 1;
+      if (admitted.size >= limit) throw new HttpError(503, code, refusal);
+      admitted.add(raw);
       // Comes once, whether the answer was sent or the client went away.
-      raw.once("close", () => (inFlight -= 1));
+      raw.once("close", () => admitted.delete(raw));
     },
+    leave: ({ raw }) => void admitted.delete(raw),
   };
 }

@@ -18,16 +18,27 @@ import {
 } from "fastify-type-provider-zod";
 import { randomUUID } from "node:crypto";
 import type { Socket } from "node:net";
-import type { HttpDependencies, HttpSettings } from "./dependencies.ts";
+import type { AppDependencies, HttpSettings, TlsSettings } from "./dependencies.ts";
 import { registerJsonBodies } from "./json-body.ts";
 import { createAdmission } from "./admission.ts";
+import { registerAccess } from "./authentication.ts";
 import { guardLoopback } from "./loopback-guard.ts";
 import { documentInfo, finishDocument } from "./openapi.ts";
 import { buildProblem, PROBLEM_CONTENT_TYPE, sendError } from "./problem.ts";
+import { registerAuditRoutes } from "./routes/audit.ts";
+import { registerEventRoutes } from "./routes/events.ts";
+import { registerIdentityRoutes } from "./routes/identity.ts";
 import { registerComputeRoutes } from "./routes/compute.ts";
 import { registerSweepRoutes } from "./routes/sweep.ts";
 import { registerSystemRoutes } from "./routes/system.ts";
-import { registerHistoryRoutes, registerTenantRoutes, registerTenantWriteRoutes } from "./routes/tenants.ts";
+import { registerTokenRoutes } from "./routes/tokens.ts";
+import { createWatching } from "./watching.ts";
+import { registerFleetRoutes } from "./routes/fleet.ts";
+import { registerHistoryRoutes } from "./routes/history.ts";
+import { registerInspectRoutes } from "./routes/inspect.ts";
+import { registerTenantRoutes } from "./routes/tenants.ts";
+import { registerTenantVerbRoutes } from "./routes/tenant-verbs.ts";
+import { registerTenantWriteRoutes } from "./routes/tenant-writes.ts";
 
 export type App = FastifyInstance<
   RawServerDefault,
@@ -41,9 +52,11 @@ const SUPPORTED_VERSIONS = ["v1"];
 const REQUEST_ID_PATTERN = /^[A-Za-z0-9._:-]{1,128}$/;
 const URL_LIMIT_BYTES = 8_192;
 
-export async function createApp(dependencies: HttpDependencies, settings: HttpSettings): Promise<App> {
+export async function createApp(dependencies: AppDependencies, settings: HttpSettings): Promise<App> {
   const { logger } = dependencies;
-  const app: App = Fastify({
+  const app = Fastify({
+    ...tlsOptions(settings.tls ?? null),
+    trustProxy: [...(settings.trustedProxies ?? [])],
     bodyLimit: settings.bodyLimitBytes,
     requestTimeout: settings.readTimeoutMs,
     connectionTimeout: settings.writeTimeoutMs,
@@ -59,7 +72,7 @@ export async function createApp(dependencies: HttpDependencies, settings: HttpSe
     logger: false,
     clientErrorHandler: (error, socket) => answerBrokenRequest(error, socket),
     frameworkErrors: (error, request, reply) => sendError(error, request, reply, logger),
-  }).withTypeProvider<ZodTypeProvider>();
+  }).withTypeProvider<ZodTypeProvider>() as App;
 
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
@@ -67,13 +80,19 @@ export async function createApp(dependencies: HttpDependencies, settings: HttpSe
   registerJsonBodies(app);
 
   app.server.maxConnections = settings.maxConnections;
-  const admission = createAdmission(settings.maxRequestsInFlight);
+  const admission = createAdmission(
+    settings.maxRequestsInFlight,
+    "overloaded",
+    `This server works on ${settings.maxRequestsInFlight} requests already. Try again in a moment.`,
+  );
+  const watching = createWatching(dependencies, settings, admission);
   app.addHook("onRequest", async (request, reply) => {
     void reply.header("x-request-id", request.id);
     // Whether it lives, an overloaded server still says.
     if (request.url.startsWith("/v1/")) admission.enter(reply);
     if (settings.loopbackOnly) guardLoopback(request);
   });
+  registerAccess(app, dependencies.access);
   app.addHook("onResponse", async (request, reply) => {
     const fields = {
       request_id: request.id,
@@ -101,8 +120,15 @@ export async function createApp(dependencies: HttpDependencies, settings: HttpSe
     registerComputeRoutes(typed, dependencies);
     registerTenantRoutes(typed, dependencies);
     registerTenantWriteRoutes(typed, dependencies);
+    registerTenantVerbRoutes(typed, dependencies);
+    registerInspectRoutes(typed, dependencies);
     registerHistoryRoutes(typed, dependencies);
+    registerFleetRoutes(typed, dependencies);
+    registerEventRoutes(typed, watching);
     registerSweepRoutes(typed, dependencies);
+    registerIdentityRoutes(typed);
+    registerTokenRoutes(typed, dependencies.access.store);
+    registerAuditRoutes(typed, dependencies.access.store);
     done();
   });
 
@@ -116,6 +142,14 @@ export async function createApp(dependencies: HttpDependencies, settings: HttpSe
       );
   });
   return app;
+}
+
+/** The port is the same to everything above it, so the app's type does not tell. */
+function tlsOptions(tls: TlsSettings | null): { readonly https?: object } {
+  if (tls === null) return {};
+  const { cert, key, clientCa } = tls;
+  const clients = clientCa === null ? {} : { ca: clientCa, requestCert: true, rejectUnauthorized: true };
+  return { https: { cert, key, minVersion: "TLSv1.2", ...clients } };
 }
 
 function tenantOf(request: FastifyRequest, reply: FastifyReply): string | undefined {

@@ -99,6 +99,16 @@ export function freezeDesiredState(
   return { computeProvider, config, configHash: configHash(config) };
 }
 
+/** For a configuration that was accepted before, as it is: what the provider accepts may have changed since. */
+export function requireAcceptable(
+  computeProvider: string,
+  config: JsonObject,
+  catalog: ComputeCatalog,
+): void {
+  const problems = engineOf(catalog, computeProvider).description.validateConfig(config);
+  if (problems.length > 0) throw invalidConfig(problems);
+}
+
 function refuseMoves(engine: ComputeEngine, config: JsonObject, stored: JsonObject): void {
   const moved = engine.description.immutableKeys.filter(
     (key) => configHash({ value: config[key] ?? null }) !== configHash({ value: stored[key] ?? null }),

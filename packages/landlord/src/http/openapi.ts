@@ -20,6 +20,7 @@ export function documentInfo(): NonNullable<OpenApiInfo> {
       { name: "history", description: "What happened; answers after deletion too" },
       { name: "compute", description: "Kinds of compute" },
       { name: "workers", description: "For workers" },
+      { name: "access", description: "Keys, the caller's identity, the audit log" },
       { name: "system", description: "Health and readiness" },
     ],
   };

@@ -1,8 +1,8 @@
 /** Domain values as the API shows them. */
 import type { z } from "zod";
-import type { operationSchema, TenantBody, transitionSchema } from "../contract/tenant.ts";
+import type { generationSchema, operationSchema, TenantBody, transitionSchema } from "../contract/tenant.ts";
 import type { Condition, Tenant } from "../domain/tenant.ts";
-import type { Breaker, OperationRecord, Transition } from "../store/store.ts";
+import type { Breaker, GenerationRecord, OperationRecord, Transition } from "../store/store.ts";
 import { redact } from "../domain/redact.ts";
 import type { JsonObject } from "../domain/json.ts";
 
@@ -80,6 +80,19 @@ export function renderTransition(transition: Transition): z.infer<typeof transit
     request_id: transition.requestId,
     operation_id: transition.operationId,
     at: transition.at.toISOString(),
+  };
+}
+
+export function renderGeneration(record: GenerationRecord): z.infer<typeof generationSchema> {
+  return {
+    generation: record.generation,
+    intent: record.intent,
+    compute_provider: record.computeProvider,
+    compute_config: redact(record.desiredConfig) as JsonObject,
+    config_hash: record.configHash,
+    actor: record.actor,
+    request_id: record.requestId,
+    created_at: record.createdAt.toISOString(),
   };
 }
 

@@ -49,6 +49,8 @@ export type { Json, JsonObject } from "../domain/json.ts";
 export type { Logger } from "../telemetry/logger.ts";
 export type { WorkerEngineStatus, WorkflowWorkerEngine } from "../worker/engine.ts";
 export { runJob, type JobDependencies } from "../worker/job.ts";
+export { answerPayload, InvalidPayloadError, openJob, type OpenedJob } from "../worker/payloads.ts";
+export type { JobPayload, QueryPayload } from "../contract/sealed.ts";
 export { answerQuery } from "../worker/queries.ts";
 export type { DurableSteps } from "../worker/steps.ts";
 export type { WorkerContext } from "../worker/worker-context.ts";

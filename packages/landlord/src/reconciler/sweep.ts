@@ -11,6 +11,7 @@
  * To remove means to adopt: the resource gets a tenant that is being deleted, and goes the way of every delete.
  */
 import { configHash, type JsonObject } from "../domain/json.ts";
+import { FRESH_TENANT } from "../domain/new-tenant.ts";
 import { messageOf } from "../domain/errors.ts";
 import { SWEEP_CHORE } from "../contract/system.ts";
 import type { NewTenant, Orphan, ResourceOwner, WorkStore } from "../store/store.ts";
@@ -291,6 +292,7 @@ function adoptive(
       ? "Compute of a deleted tenant was found; it is removed."
       : "Compute of this instance without a tenant was found; it is removed.";
   return {
+    ...FRESH_TENANT,
     id: first.tenantId,
     name: `orphan-${runtime.newId()}`,
     status: "deleting",
@@ -300,7 +302,6 @@ function adoptive(
     desiredConfig,
     configHash: configHash(desiredConfig),
     generation: Math.max(...generations),
-    observedGeneration: 0,
     observed: {
       config: null,
       resourceIds: first.resourceIds,
@@ -308,17 +309,5 @@ function adoptive(
       health: "unknown",
       scopes: [...new Set(resources.map(({ scope }) => scope))],
     },
-    paused: false,
-    pausedBy: null,
-    attempts: 0,
-    nextAttemptAt: null,
-    lastError: null,
-    workflowExecutionId: null,
-    workflowSubState: null,
-    workflowRetryCount: null,
-    conditions: [],
-    labels: {},
-    annotations: {},
-    version: 1,
   };
 }

@@ -1,5 +1,4 @@
 /** The program: the composition root behind the command line. */
-import { readFileSync } from "node:fs";
 import { runCli } from "../cli/app.ts";
 import type { ConfigSchemas, RunOptions, SchemaSources } from "../cli/context.ts";
 import { loadConfig } from "../config/load.ts";
@@ -10,6 +9,7 @@ import { BUILT_IN_COMPUTE, computeRegistry, computeSchemas, withPackageKey } fro
 import { environment } from "../config/environment.ts";
 import { exitSoon, reportReady, untilAskedToStop } from "./lifetime.ts";
 import { loadPlugins, type Plugins } from "./plugins.ts";
+import { VERSION } from "./version.ts";
 
 /** The packages that the configuration names, and with them the schema of the whole configuration. */
 async function prepare(options: SchemaSources): Promise<ConfigSchemas & { readonly plugins: Plugins }> {
@@ -74,10 +74,6 @@ async function runDev(options: RunOptions): Promise<number> {
   return runDevelopment(loaded, options, loggerOf(loaded.config));
 }
 
-const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
-  version: string;
-};
-
 // `landlord list | head`: a reader that has seen enough is no failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code !== "EPIPE") throw error;
@@ -94,7 +90,7 @@ process.exitCode = await runCli(process.argv.slice(2), {
   stderr: process.stderr,
   env: environment(),
   isTerminal: process.stderr.isTTY === true,
-  version,
+  version: VERSION,
 });
 // The command is done, whatever its end: a channel to a parent must not keep the process alive.
 process.channel?.unref();

@@ -4,27 +4,33 @@ import { randomUUID } from "node:crypto";
 import type { AddressInfo } from "node:net";
 import type { Config } from "../config/schema.ts";
 import { computeBlocks } from "../config/schema.ts";
+import { WORKFLOW_NAME } from "../contract/job.ts";
 import { LandlordError, UnavailableError, messageOf } from "../domain/errors.ts";
 import { createApp, type App } from "../http/app.ts";
-import type { ComputeCatalog, HttpSettings } from "../http/dependencies.ts";
+import type { ComputeCatalog, HttpSettings, TlsSettings } from "../http/dependencies.ts";
+import { createEventFeed } from "../http/event-feed.ts";
 import { recently } from "../http/recently.ts";
 import { engineBreakerKey, isEngineBreaker } from "../reconciler/engine-breaker.ts";
 import { createBackground } from "../reconciler/background.ts";
 import { createReconciler, type Reconciler } from "../reconciler/reconciler.ts";
 import { nodeRuntime } from "../reconciler/runtime.ts";
 import { createSweep, type Sweep } from "../reconciler/sweep.ts";
-import type { Store } from "../store/store.ts";
+import type { ServerStore, Store } from "../store/store.ts";
 import { startEventListener } from "../store/postgres/listener.ts";
 import { openPostgresStore } from "../store/postgres/postgres-store.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { createWorkflowManager, type WorkflowManager } from "../workflow/manager.ts";
 import { createWorkflowRegistry } from "../workflow/registry.ts";
+import { sealingProvider } from "../workflow/sealing-provider.ts";
+import { readTls, startAccess } from "./access.ts";
+import { createComputeQuestions } from "./compute-questions.ts";
 import { computeRegistry, createComputeCatalog } from "./compute-registry.ts";
 import { databaseUrl } from "./database-url.ts";
+import { executionLink } from "./execution-link.ts";
 import { stopInPhases, type StopPhase } from "./lifetime.ts";
 import { startMockEngine } from "./mock-workflow.ts";
 import type { Plugins } from "./plugins.ts";
-import { createWorkflowProviders } from "./workflow-engines.ts";
+import { createWorkflowProviders, payloadCipherOf } from "./workflow-engines.ts";
 
 export interface RunningServer {
   /** http://host:port as it is really bound. */
@@ -53,7 +59,7 @@ export async function startServer(
   signal: AbortSignal,
   plugins: Plugins = { compute: [], workflow: [] },
 ): Promise<RunningServer> {
-  refuseOpenBind(config);
+  refuseOpenBind(config, logger);
   // In the order of the start; a stop, and a start that fails half way, run them backwards.
   const stops: StopPhase[] = [];
   const stop = (): Promise<void> => stopInPhases([...stops].reverse(), logger);
@@ -83,13 +89,16 @@ async function startParts(
   );
   const { manager, stopWorkflow } = await createManager(config, logger, plugins);
   stops.push({ name: "workflow", run: stopWorkflow });
+  const events = createEventFeed({ store, instanceId: store.instanceId, logger });
   const background = createBackground(
-    store,
+    { ...store, sequenceTransitions: () => sequenceAndTell(store, () => events.wake()) },
     { historyRetentionMs: config.controller.history_retention },
     nodeRuntime,
     logger,
   );
   stops.push({ name: "background", run: () => background.stop() });
+  const { access, stop: stopAccess } = startAccess(config, store, logger);
+  stops.push({ name: "access", limitMs: QUIET_STOP_MS, run: stopAccess });
   let reconciler: Reconciler | null = null;
   stops.push({
     name: "reconciler",
@@ -104,6 +113,8 @@ async function startParts(
   const app = await createApp(
     {
       store,
+      access,
+      events,
       catalog,
       conditions: { operationDeadlineMs: config.controller.operation_deadline },
       idempotencyRetentionMs: config.http.idempotency_retention,
@@ -117,18 +128,30 @@ async function startParts(
         BREAKERS_MAX_AGE_MS,
         performance.now.bind(performance),
       ),
+      fleet: store,
+      compute: createComputeQuestions(manager.provider(null), store.instanceId, catalog),
+      engine: {
+        name: manager.defaultProvider,
+        names: manager.providerNames,
+        workflowName: WORKFLOW_NAME,
+        linkTo: (operation) => executionLink(config, operation),
+      },
+      tombstoneRetentionMs: config.controller.tombstone_retention,
       onWrite: onEvent,
       readiness: () => readiness(store, manager, config, () => reconciler),
       logger,
     },
-    httpSettings(config),
+    httpSettings(config, await readTls(config)),
   );
-  const address = await listen(app, config);
   stops.push({
     name: "http",
     limitMs: config.http.shutdown_timeout + QUIET_STOP_MS,
     run: () => closeHttp(app, config.http.shutdown_timeout),
   });
+  await events.start();
+  // Watchers are sent away first: the API would wait for them.
+  stops.push({ name: "events", limitMs: QUIET_STOP_MS, run: () => events.stop() });
+  const address = await listen(app, config);
   if (config.controller.enabled) {
     const parts = { config, store, manager, catalog, logger };
     reconciler = startReconciler(parts, config.http.public_url ?? address, () => background.wake());
@@ -140,21 +163,38 @@ async function startParts(
     });
   }
   background.start();
-  const listener = startEventListener(config.database.listen_url ?? url, () => reconciler?.wake(), logger);
+  const onTransition = (): void => {
+    reconciler?.wake();
+    events.wake();
+  };
+  const listener = startEventListener(config.database.listen_url ?? url, onTransition, logger);
   stops.push({ name: "listener", limitMs: QUIET_STOP_MS, run: () => listener.stop() });
   logger.info({ url: address, compute: catalog.names(), engine: manager.defaultProvider }, "server is up");
   return address;
 }
 
-function httpSettings({ http }: Config): HttpSettings {
+/** Without LISTEN, a server's own events come at once all the same. */
+async function sequenceAndTell(store: Store, onSequenced: () => void): Promise<number> {
+  const sequenced = await store.sequenceTransitions();
+  if (sequenced > 0) onSequenced();
+  return sequenced;
+}
+
+function httpSettings({ auth, http }: Config, tls: TlsSettings | null): HttpSettings {
   return {
     bodyLimitBytes: http.body_limit_bytes,
     maxRequestsInFlight: http.max_requests_in_flight,
     maxConnections: http.max_connections,
+    maxWatchers: http.max_watchers,
+    eventHeartbeatMs: http.event_heartbeat,
+    eventBufferBytes: http.event_buffer_bytes,
     readTimeoutMs: http.read_timeout,
     writeTimeoutMs: http.write_timeout,
     idleTimeoutMs: http.idle_timeout,
-    loopbackOnly: true,
+    // A web page has no token to send; without authentication it needs none.
+    loopbackOnly: !auth.enabled,
+    trustedProxies: http.trusted_proxies,
+    tls,
   };
 }
 
@@ -214,17 +254,30 @@ function startSweep(
   return sweep;
 }
 
-/** Until authentication is there, whoever reaches the port may run commands. */
-function refuseOpenBind(config: Config): void {
-  const { host } = config.http;
+/** Without authentication whoever reaches the port may run commands. */
+function refuseOpenBind(config: Config, logger: Logger): void {
+  const { host, tls } = config.http;
   if (host === "localhost" || host === "::1" || host.startsWith("127.")) return;
+  if (config.auth.enabled) {
+    if (tls !== undefined) return;
+    logger.warn(
+      { host },
+      "THE API LISTENS BEYOND LOOPBACK WITHOUT TLS: tokens cross the network in the clear unless a proxy in front ends TLS. Set http.tls, or bind to the proxy's side only",
+    );
+    return;
+  }
   throw new LandlordError(
     "open_bind_refused",
-    `http.host is ${host}: without authentication the API listens on loopback only. Set http.host to 127.0.0.1 and put an authenticating proxy on this machine in front.`,
+    `http.host is ${host}: without authentication the API listens on loopback only. Set auth.enabled and auth.admin_token (or auth.oidc), or set http.host to 127.0.0.1.`,
   );
 }
 
-async function openStore(config: Config, url: string, logger: Logger, signal: AbortSignal): Promise<Store> {
+async function openStore(
+  config: Config,
+  url: string,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<ServerStore> {
   for (;;) {
     try {
       return await openPostgresStore(
@@ -262,8 +315,10 @@ async function createManager(
     providers.push(mock.provider);
     stopMock = mock.stop;
   }
+  const cipher = payloadCipherOf(config);
+  const sealing = providers.map((provider) => sealingProvider(provider, cipher));
   return {
-    manager: createWorkflowManager(createWorkflowRegistry(providers), config.controller.workflow_provider),
+    manager: createWorkflowManager(createWorkflowRegistry(sealing), config.controller.workflow_provider),
     async stopWorkflow() {
       await stopMock?.();
       await Promise.all(providers.map((provider) => provider.close()));
@@ -351,7 +406,8 @@ async function listen(app: App, config: Config): Promise<string> {
     );
   }
   const address = app.server.address() as AddressInfo;
-  return `http://${address.family === "IPv6" ? `[${address.address}]` : address.address}:${address.port}`;
+  const scheme = config.http.tls === undefined ? "http" : "https";
+  return `${scheme}://${address.family === "IPv6" ? `[${address.address}]` : address.address}:${address.port}`;
 }
 
 async function closeHttp(app: App, timeoutMs: number): Promise<void> {

@@ -1,4 +1,6 @@
 /** The worker process: an engine's worker over the compute providers. It has no database and no HTTP API. */
+import { randomUUID } from "node:crypto";
+import { hostname } from "node:os";
 import { resolve as resolvePath } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { withoutPackage, type WorkerConfig } from "../config/schema.ts";
@@ -9,12 +11,14 @@ import type { WorkflowWorkerEngine } from "../worker/engine.ts";
 import { createLandlordApi, type LandlordApi } from "../worker/landlord-api.ts";
 import { createProgressReporter } from "../worker/progress.ts";
 import { serveOwnScopes } from "../worker/own-scopes.ts";
+import { startSelfReport } from "../worker/self-report.ts";
+import { VERSION } from "./version.ts";
 import type { WorkerContext } from "../worker/worker-context.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { environment } from "../config/environment.ts";
 import { computeRegistry } from "./compute-registry.ts";
 import type { Plugins } from "./plugins.ts";
-import { createWorkerEngine } from "./workflow-engines.ts";
+import { createWorkerEngine, payloadCipherOf } from "./workflow-engines.ts";
 
 const API_TIMEOUT_MS = 5_000;
 /** How long a start waits for the API to say which scopes are the worker's own. */
@@ -50,6 +54,7 @@ export function createWorkerContext(
   );
   return {
     logger,
+    payloads: { cipher: payloadCipherOf(config), required: config.workflow.require_encryption },
     resolveByName: (name) => resolver.resolve(name, null),
     job: {
       resolveCompute: (request) => resolver.resolveForRequest(request),
@@ -85,6 +90,20 @@ export async function startWorker(
     { providers: bound, resolve: (name) => context.resolveByName(name) },
     logger,
   );
+  const report =
+    api === null
+      ? null
+      : startSelfReport(
+          engine,
+          api,
+          {
+            id: `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`,
+            version: VERSION,
+            computeProviders: registry.names(),
+            scopes: () => ownScopes.scopes(),
+          },
+          logger,
+        );
   const isRestate = config.worker.engine === "restate";
   try {
     // Registered with all of its services at once: a worker that comes back would otherwise take some of them away.
@@ -93,6 +112,7 @@ export async function startWorker(
   } catch (error) {
     logger.error({ error: messageOf(error) }, "worker could not register");
     ownScopes.stop();
+    await report?.stop();
     await engine.stop();
     throw error;
   }
@@ -100,6 +120,7 @@ export async function startWorker(
     engine,
     async stop() {
       ownScopes.stop();
+      await report?.stop();
       await engine.stop();
     },
   };

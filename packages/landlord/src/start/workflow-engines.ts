@@ -1,6 +1,7 @@
 /** The workflow engines that a configuration names: their providers for a server, and a worker's engine. */
 import { engineBlockOf, withoutPackage, type Config, type WorkerConfig } from "../config/schema.ts";
 import { environment } from "../config/environment.ts";
+import { createPayloadCipher, type PayloadCipher } from "../contract/payload-cipher.ts";
 import { LandlordError, messageOf } from "../domain/errors.ts";
 import { isJsonObject, type JsonObject } from "../domain/json.ts";
 import type { WorkflowPlugin } from "../plugin/workflow.ts";
@@ -67,6 +68,13 @@ export async function createWorkflowProviders(
     if (block !== null) await add(plugin.name, () => plugin.createProvider(block, { logger }));
   }
   return providers;
+}
+
+/** Null when no key is configured. */
+export function payloadCipherOf({ workflow }: Pick<WorkerConfig, "workflow">): PayloadCipher | null {
+  const single = workflow.encryption_key === undefined ? [] : [workflow.encryption_key];
+  const keys = workflow.encryption_keys ?? single;
+  return keys.length === 0 ? null : createPayloadCipher(keys);
 }
 
 /** The worker's side of the engine that `worker.engine` names; not started yet. */

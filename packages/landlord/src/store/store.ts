@@ -7,14 +7,23 @@ import type { JsonObject } from "../domain/json.ts";
 import type {
   ErrorRecord,
   Lane,
+  Intent,
   Operation,
   StopPhase,
   SubState,
   Tenant,
   TenantStatus,
 } from "../domain/tenant.ts";
+import type { Selector } from "../domain/selector.ts";
 import type { OperationOutcome } from "../domain/decide.ts";
 import { LandlordError, UnavailableError } from "../domain/errors.ts";
+import type { FleetStore } from "./fleet-store.ts";
+import type { AccessStore } from "./access-store.ts";
+
+export type * from "./access-store.ts";
+import type { EventStore } from "./event-store.ts";
+
+export type { EventStore, SequencedTransition } from "./event-store.ts";
 
 /** The database did not answer. */
 export class StoreUnavailableError extends UnavailableError {}
@@ -103,6 +112,8 @@ export interface WriteTenant {
   readonly revision: number;
   /** The generation was raised: a row for rollback is kept, and the clock of the deadline starts anew. */
   readonly generationRaised: boolean;
+  /** The next look at its compute is due now. */
+  readonly isLookRequested?: boolean;
   readonly transition: NewTransition;
   readonly actor: Actor;
   readonly lane: Lane;
@@ -116,6 +127,9 @@ export type WriteOutcome =
 
 export interface TenantFilter {
   readonly statuses: readonly TenantStatus[] | null;
+  /** Labels must match all of these. */
+  readonly selectors?: readonly Selector[];
+  readonly namePrefix?: string | null;
   readonly includeArchived: boolean;
   readonly workflowSubState: SubState | null;
   readonly hasWorkflowError: boolean | null;
@@ -123,6 +137,31 @@ export interface TenantFilter {
   /** 1 to 500. */
   readonly limit: number;
   readonly offset: number;
+  /** Only what comes after: a TenantPage's `next`. */
+  readonly after?: string | null;
+  /** Whether `total` is needed, which costs more than a page; true when left out. */
+  readonly isCounted?: boolean;
+}
+
+/** Oldest first. */
+export interface TenantPage {
+  readonly tenants: readonly Tenant[];
+  /** Null when it was not asked for. */
+  readonly total: number | null;
+  /** For `after` of the page that follows; null at the end. */
+  readonly next: string | null;
+}
+
+/** A desired state that a tenant had. */
+export interface GenerationRecord {
+  readonly generation: number;
+  readonly intent: Intent;
+  readonly computeProvider: string;
+  readonly desiredConfig: JsonObject;
+  readonly configHash: string;
+  readonly actor: string;
+  readonly requestId: string | null;
+  readonly createdAt: Date;
 }
 
 /** What the reconciler was given: a tenant, its unfinished operation, and the fence. */
@@ -275,18 +314,35 @@ export interface TenantStore {
   createTenant(params: CreateTenant): Promise<CreateOutcome>;
   /** By uuid or by name; null when there is none. */
   getTenant(params: { readonly idOrName: string }): Promise<StoredTenant | null>;
-  listTenants(params: TenantFilter): Promise<{ readonly tenants: readonly Tenant[]; readonly total: number }>;
+  listTenants(params: TenantFilter): Promise<TenantPage>;
   writeTenant(params: WriteTenant): Promise<WriteOutcome>;
+  /**
+   * Removes a tenant without a proof of absence, closes its unfinished operation, and leaves a tombstone: what is left of
+   * its compute is removed by the sweep.
+   */
+  forceDelete(params: {
+    readonly tenantId: string;
+    /** The revision that was read. */
+    readonly revision: number;
+    readonly tombstoneTtlMs: number;
+    readonly transition: NewTransition;
+    readonly actor: Actor;
+  }): Promise<"removed" | "outdated">;
+  /** The newest 100 at most, newest first. */
+  listGenerations(params: { readonly tenantId: string }): Promise<readonly GenerationRecord[]>;
   findIdempotentAnswer(params: { readonly key: string }): Promise<IdempotentAnswer | null>;
   /** Newest first. By uuid, or by name: then of every tenant that ever had it. */
   listTransitions(params: {
     readonly idOrName: string;
+    /** Only transitions of tenants whose labels matched then. */
+    readonly scope?: Selector | null;
     readonly limit: number;
     readonly offset: number;
   }): Promise<readonly Transition[]>;
   /** Newest first, like listTransitions. */
   listOperations(params: {
     readonly idOrName: string;
+    readonly scope?: Selector | null;
     readonly limit: number;
     readonly offset: number;
   }): Promise<readonly OperationRecord[]>;
@@ -380,6 +436,10 @@ export interface WorkStore {
 }
 
 export type Store = TenantStore &
+  EventStore &
   WorkStore & {
     close(): Promise<void>;
   };
+
+/** What a server runs on; the simulation of tenants needs no keys. */
+export type ServerStore = Store & FleetStore & AccessStore;

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { request } from "undici";
 import { jsonObject } from "../contract/job.ts";
+import type { WorkerReport } from "../contract/fleet.ts";
 import { LandlordError, messageOf, UnavailableError } from "../domain/errors.ts";
 import type { JsonObject } from "../domain/json.ts";
 
@@ -17,6 +18,8 @@ export interface LandlordApi {
   getEngineConfig(name: string): Promise<{ readonly engineConfig: JsonObject; readonly hash: string }>;
   getTenant(id: string): Promise<{ readonly computeProvider: string; readonly generation: number }>;
   postProgress(executionId: string, phase: string, message: string): Promise<void>;
+  putWorker(id: string, report: WorkerReport): Promise<void>;
+  deleteWorker(id: string): Promise<void>;
 }
 
 const engineAnswer = z.object({ engine_config: jsonObject, engine_config_hash: z.string() });
@@ -26,7 +29,7 @@ const tenantAnswer = z.object({ compute_provider: z.string(), generation: z.int(
 export function createLandlordApi(settings: LandlordApiSettings): LandlordApi {
   const base = `${settings.baseUrl.replace(/\/+$/, "").replace(/\/v1$/, "")}/v1`;
 
-  async function call(method: "GET" | "POST", path: string, body?: unknown): Promise<unknown> {
+  async function call(method: "GET" | "POST" | "PUT" | "DELETE", path: string, body?: unknown): Promise<unknown> {
     let status: number;
     let text: string;
     try {
@@ -73,6 +76,12 @@ export function createLandlordApi(settings: LandlordApiSettings): LandlordApi {
     },
     async postProgress(executionId, phase, message) {
       await call("POST", `/executions/${encodeURIComponent(executionId)}/progress`, { phase, message });
+    },
+    async putWorker(id, report) {
+      await call("PUT", `/workers/${encodeURIComponent(id)}`, report);
+    },
+    async deleteWorker(id) {
+      await call("DELETE", `/workers/${encodeURIComponent(id)}`);
     },
   };
 }

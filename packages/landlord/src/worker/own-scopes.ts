@@ -21,17 +21,25 @@ export interface OwnScopesSettings {
 const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 15_000;
 
+export interface OwnScopes {
+  /** Resolves when each provider was looked for once. */
+  readonly firstLook: Promise<void>;
+  /** Those that are served so far. */
+  scopes(): readonly string[];
+  stop(): void;
+}
+
 /**
- * Goes on in the background until every provider's scope is served; `stop` ends it. `firstLook` resolves when each was
- * looked for once.
+ * Goes on in the background until every provider's scope is served; `stop` ends it.
  */
 export function serveOwnScopes(
   engine: Pick<WorkflowWorkerEngine, "serveScopes">,
   settings: OwnScopesSettings,
   logger: Logger,
-): { readonly firstLook: Promise<void>; stop(): void } {
+): OwnScopes {
   const { firstRetryMs = FIRST_RETRY_MS, longestRetryMs = LONGEST_RETRY_MS } = settings;
   const timers = new Set<NodeJS.Timeout>();
+  const served = new Set<string>();
   let stopped = false;
 
   async function look(name: string, retryMs: number): Promise<void> {
@@ -39,6 +47,7 @@ export function serveOwnScopes(
     try {
       const scope = await (await settings.resolve(name)).scopeOf({});
       await engine.serveScopes([scope]);
+      served.add(scope);
       logger.info({ compute_provider: name, scope }, "worker takes the jobs of this scope");
       return;
     } catch (error) {
@@ -57,6 +66,7 @@ export function serveOwnScopes(
   const looks = settings.providers.map((name) => look(name, firstRetryMs));
   return {
     firstLook: Promise.all(looks).then(() => undefined),
+    scopes: () => [...served],
     stop() {
       stopped = true;
       for (const timer of timers) clearTimeout(timer);

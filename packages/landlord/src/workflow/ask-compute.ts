@@ -1,6 +1,8 @@
 /** Questions to compute, through an engine and a worker: what they are sent as, and what their answers mean. */
 import {
   listAnswerSchema,
+  logsAnswerSchema,
+  planAnswerSchema,
   observeAnswerSchema,
   type ListAnswer,
   type ObserveAnswer,
@@ -8,6 +10,7 @@ import {
 } from "../contract/job.ts";
 import { LandlordError } from "../domain/errors.ts";
 import type { Observation } from "../domain/observation.ts";
+import type { PlannedChange } from "../domain/plan.ts";
 import type { WorkflowProvider } from "./provider.ts";
 
 /** Tenants that one `observe` may ask for. */
@@ -54,6 +57,39 @@ export async function list(engine: Pick<WorkflowProvider, "query">, question: Qu
   const parsed = listAnswerSchema.safeParse(answer);
   if (!parsed.success) throw invalidAnswer("list");
   return parsed.data;
+}
+
+/** What it would take to bring a tenant's compute to a spec, from a fresh look at it. */
+export async function plan(
+  engine: Pick<WorkflowProvider, "query">,
+  question: Question & {
+    readonly scopes: readonly string[];
+    readonly spec: NonNullable<QueryRequest["spec"]>;
+  },
+): Promise<{ readonly observation: Observation; readonly changes: readonly PlannedChange[] }> {
+  const { signal, scope, spec } = question;
+  const tenants = [{ tenant_id: spec.tenant_id, scopes: [...question.scopes] }];
+  const request = { ...requestOf(question, tenants), spec };
+  const parsed = planAnswerSchema.safeParse(await engine.query({ method: "plan", request, scope, signal }));
+  if (!parsed.success) throw invalidAnswer("plan");
+  return { observation: toObservation(parsed.data.observation), changes: parsed.data.changes };
+}
+
+/** The newest output of a tenant's compute. */
+export async function logs(
+  engine: Pick<WorkflowProvider, "query">,
+  question: Question & {
+    readonly tenantId: string;
+    readonly scopes: readonly string[];
+    readonly tailBytes: number;
+  },
+): Promise<string> {
+  const { signal, scope, tenantId, scopes } = question;
+  const tenants = [{ tenant_id: tenantId, scopes: [...scopes] }];
+  const request = { ...requestOf(question, tenants), tail_bytes: question.tailBytes };
+  const parsed = logsAnswerSchema.safeParse(await engine.query({ method: "logs", request, scope, signal }));
+  if (!parsed.success) throw invalidAnswer("logs");
+  return parsed.data.logs;
 }
 
 function requestOf(question: Question, tenants: QueryRequest["tenants"]): QueryRequest {

@@ -31,6 +31,7 @@ export interface WorkflowManager {
   /** The provider of this name; of the default for null. */
   provider(name: string | null): WorkflowProvider;
   readonly defaultProvider: string;
+  readonly providerNames: readonly string[];
   invoke(
     params: {
       readonly provider: string | null;
@@ -101,6 +102,7 @@ export function createWorkflowManager(registry: WorkflowRegistry, defaultProvide
   return {
     provider,
     defaultProvider,
+    providerNames: registry.names(),
     invoke,
     getWorkflowStatus,
     createWorkflow: (params) => provider(params.provider).ensureWorkflow(params),

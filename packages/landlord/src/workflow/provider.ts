@@ -1,5 +1,6 @@
 /** The port to a workflow engine, seen from the server: start, watch and stop executions, ask read-only questions. */
-import type { JobResult, ProvisionRequest, QueryMethod, QueryRequest } from "../contract/job.ts";
+import type { JobResult, QueryMethod } from "../contract/job.ts";
+import type { JobPayload, QueryPayload } from "../contract/sealed.ts";
 import type { Json } from "../domain/json.ts";
 import { LandlordError, UnavailableError } from "../domain/errors.ts";
 import type { ErrorRecord, SubState } from "../domain/tenant.ts";
@@ -49,7 +50,7 @@ export interface WorkflowProvider {
   readonly name: string;
   /** Starts an execution, or finds the one that already has this id. */
   invoke(
-    params: { readonly workflowName: string; readonly request: ProvisionRequest } & CallOptions,
+    params: { readonly workflowName: string; readonly request: JobPayload } & CallOptions,
   ): Promise<Execution>;
   /** Statuses in the order asked; at most 1,000 at once. */
   getWorkflowStatus(
@@ -73,7 +74,7 @@ export interface WorkflowProvider {
   query(
     params: {
       readonly method: QueryMethod;
-      readonly request: QueryRequest;
+      readonly request: QueryPayload;
       readonly scope?: string | null;
     } & CallOptions,
   ): Promise<Json>;

@@ -4,7 +4,7 @@ import {
   processEngineConfigSchema,
   validateProcessConfig,
 } from "../../src/compute/process/description.ts";
-import { changedFields } from "../../src/compute/changed-fields.ts";
+import { changedFields } from "../../src/domain/plan.ts";
 import type { JsonObject } from "../../src/domain/json.ts";
 
 const pointers = (config: JsonObject) => validateProcessConfig(config).map(({ pointer }) => pointer);

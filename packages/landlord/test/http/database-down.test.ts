@@ -1,15 +1,14 @@
 /** The database refuses, resets, or goes silent: 503 in bounded time, and back to work without a restart. */
-import type { AddressInfo } from "node:net";
 import pg from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { createApp, type App } from "../../src/http/app.ts";
-import { computeRegistry, createComputeCatalog } from "../../src/start/compute-registry.ts";
+import type { App } from "../../src/http/app.ts";
 import { openPostgresStore } from "../../src/store/postgres/postgres-store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { apiOf, type Answer, type Api } from "../support/api.ts";
+import { startTestApp } from "../support/app.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { eventually } from "../support/eventually.ts";
-import { startTestSystem, testLogger, type TestSystem } from "../support/system.ts";
+import { startTestSystem, type TestSystem } from "../support/system.ts";
 import { proxyUrl, type TcpProxy } from "../support/tcp-proxy.ts";
 import { API_ONLY, create, expectProblem, freshName } from "./kit.ts";
 
@@ -124,30 +123,7 @@ describe("a silent database", () => {
       },
       () => undefined,
     );
-    const catalog = createComputeCatalog(computeRegistry(), new Map([["mock", {}]]), null);
-    app = await createApp(
-      {
-        store,
-        catalog,
-        conditions: { operationDeadlineMs: 1_000 },
-        idempotencyRetentionMs: 60_000,
-        openBreakers: () => Promise.resolve([]),
-        onWrite: () => undefined,
-        readiness: () => Promise.resolve({}),
-        logger: testLogger,
-      },
-      {
-        bodyLimitBytes: 1_048_576,
-        maxRequestsInFlight: 100,
-        maxConnections: 100,
-        readTimeoutMs: 10_000,
-        writeTimeoutMs: 30_000,
-        idleTimeoutMs: 10_000,
-        loopbackOnly: true,
-      },
-    );
-    await app.listen({ host: "127.0.0.1", port: 0 });
-    api = apiOf(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`);
+    ({ app, api } = await startTestApp({ store }));
     id = (await create(api)).id;
     // Connections are open when the silence begins.
     await Promise.all(Array.from({ length: 6 }, () => api.call("GET", "/v1/tenants")));

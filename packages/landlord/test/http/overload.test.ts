@@ -1,12 +1,11 @@
 /** More requests than a server may work on: some are refused at once, and nothing queues up. */
 import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { createApp, type App } from "../../src/http/app.ts";
+import type { App } from "../../src/http/app.ts";
 import type { HttpDependencies } from "../../src/http/dependencies.ts";
-import { createComputeCatalog, computeRegistry } from "../../src/start/compute-registry.ts";
-import { apiOf, type Api } from "../support/api.ts";
+import type { Api } from "../support/api.ts";
+import { startTestApp } from "../support/app.ts";
 import { eventually } from "../support/eventually.ts";
-import { testLogger } from "../support/system.ts";
 import { expectProblem } from "./kit.ts";
 
 const LIMIT = 3;
@@ -21,29 +20,7 @@ beforeEach(async () => {
   const store = {
     getTenant: () => new Promise((resolve) => pending.push(() => resolve(null))),
   } as unknown as HttpDependencies["store"];
-  app = await createApp(
-    {
-      store,
-      catalog: createComputeCatalog(computeRegistry(), new Map([["mock", {}]]), null),
-      conditions: { operationDeadlineMs: 1_000 },
-      idempotencyRetentionMs: 60_000,
-      openBreakers: () => Promise.resolve([]),
-      onWrite: () => undefined,
-      readiness: () => Promise.resolve({}),
-      logger: testLogger,
-    },
-    {
-      bodyLimitBytes: 1_048_576,
-      maxRequestsInFlight: LIMIT,
-      maxConnections: 100,
-      readTimeoutMs: 10_000,
-      writeTimeoutMs: 30_000,
-      idleTimeoutMs: 10_000,
-      loopbackOnly: true,
-    },
-  );
-  await app.listen({ host: "127.0.0.1", port: 0 });
-  api = apiOf(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`);
+  ({ app, api } = await startTestApp({ store }, { maxRequestsInFlight: LIMIT }));
 });
 afterEach(() => app.close());
 

@@ -1,5 +1,5 @@
 import type { ComputeSpec, Observation, PlannedChange } from "../provider.ts";
-import { changedFields } from "../changed-fields.ts";
+import { changedFields } from "../../domain/plan.ts";
 import type { EngineConfig } from "./engine-config.ts";
 import { type DockerConfig, dockerConfigSchema, exclusivesOf } from "./tenant-config.ts";
 

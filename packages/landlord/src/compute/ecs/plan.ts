@@ -1,5 +1,5 @@
 import type { JsonObject } from "../../domain/json.ts";
-import { changedFields } from "../changed-fields.ts";
+import { changedFields } from "../../domain/plan.ts";
 import type { ComputeSpec, Observation, PlannedChange } from "../provider.ts";
 
 /** Fixed when a service is made. */

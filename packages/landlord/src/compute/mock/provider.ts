@@ -1,6 +1,7 @@
 /** Compute that exists in memory only, with the fences of the real ones: for unit tests, simulation and benchmarks. */
 import { setTimeout as delay } from "node:timers/promises";
 import { canonicalJson, type JsonObject, pointerSegment } from "../../domain/json.ts";
+import { changedFields } from "../../domain/plan.ts";
 import {
   type ApplyResult,
   ComputeError,
@@ -61,7 +62,7 @@ export class MockComputeProvider implements ComputeProvider {
       return Promise.resolve([{ action: "none", resource: "mock", fields: [], downtime: false }]);
     }
     return Promise.resolve([
-      { action: "replace", resource: "mock", fields: changedKeys(config, spec.config), downtime: true },
+      { action: "replace", resource: "mock", fields: changedFields(config, spec.config), downtime: true },
     ]);
   }
 
@@ -192,13 +193,6 @@ function failure(kind: "retryable" | "terminal"): ComputeError {
   return new ComputeError(`mock_${kind}`, `The mock provider was told to fail (${kind}).`, {
     retryable: kind === "retryable",
   });
-}
-
-function changedKeys(before: JsonObject, after: JsonObject): readonly string[] {
-  const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])].sort();
-  return keys
-    .filter((key) => canonicalJson([before[key] ?? null]) !== canonicalJson([after[key] ?? null]))
-    .map(pointerSegment);
 }
 
 /** A mock provider; whatever is left out is real, and the world is its own. */

@@ -1,4 +1,4 @@
-import { changedFields } from "../changed-fields.ts";
+import { changedFields } from "../../domain/plan.ts";
 import type { ComputeSpec, Observation, PlannedChange } from "../provider.ts";
 
 /**

@@ -21,6 +21,7 @@ import { databaseUrl } from "../database-url.ts";
 import { keepRunning, type ManagedChild } from "./child.ts";
 import { choosePorts, openDevFolder, type DevFolder } from "./folder.ts";
 import { keepServing, type Part } from "./part.ts";
+import { payloadKey } from "./payload-key.ts";
 import { requestIdentity } from "./request-identity.ts";
 import { createAnnouncer, type Announcer } from "./announcer.ts";
 
@@ -89,7 +90,7 @@ async function startParts(
     startEngine(loaded, folder, identity.privateKeyFile, announcer, stops),
   ]);
   const apiUrl = `http://127.0.0.1:${ports.api}`;
-  const shared = sharedEnvironment(config, folder, engine);
+  const shared = { ...sharedEnvironment(config, folder, engine), ...(await encryption(config, folder)) };
   const server = startChild("server", "serve", options, folder, announcer, stops, {
     ...shared,
     ...ownVariables(() => true),
@@ -236,6 +237,12 @@ function sharedEnvironment(
     [variableOf("log.level")]: config.log.level,
     [variableOf("log.format")]: "json",
   };
+}
+
+/** A key of the user's own is used as it is. */
+async function encryption({ workflow }: Config, folder: DevFolder): Promise<Record<string, string>> {
+  if (workflow.encryption_key !== undefined || workflow.encryption_keys !== undefined) return {};
+  return { [variableOf("workflow.encryption_key")]: await payloadKey(folder.file("payload-key")) };
 }
 
 /** The user's own LANDLORD_ variables of which `wanted` is true. */

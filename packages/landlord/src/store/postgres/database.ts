@@ -115,9 +115,34 @@ export interface BreakersTable {
   last_error: string | null;
 }
 
+export interface WorkersTable {
+  id: string;
+  engine: string;
+  workflows: JsonColumn<string[]>;
+  compute_providers: JsonColumn<string[]>;
+  scopes: JsonColumn<string[]>;
+  version: string;
+  started_at: Date;
+  registered_at: NullableTimestamp;
+  last_error: string | null;
+  last_seen_at: Timestamp;
+}
+
 export interface Database {
+  workers: WorkersTable;
   instance: { id: string };
   tenants: TenantsTable;
+  generations: {
+    tenant_id: string;
+    generation: number;
+    intent: Intent;
+    compute_provider: string;
+    desired_config: JsonColumn<JsonObject>;
+    config_hash: string;
+    actor: string;
+    request_id: string | null;
+    created_at: Timestamp;
+  };
   operations: OperationsTable;
   operation_events: {
     id: Generated<number>;

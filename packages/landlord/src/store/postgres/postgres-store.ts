@@ -1,9 +1,13 @@
 /** Opens the store on a PostgreSQL database. */
 import type pg from "pg";
-import type { Store } from "../store.ts";
+import type { ServerStore } from "../store.ts";
+import { createAuditStore } from "./audit.ts";
 import { guarded, openKysely, openPool, type ConnectionSettings } from "./database.ts";
 import { migrate } from "./migrate.ts";
+import { createEventStore } from "./events.ts";
+import { createFleetStore } from "./fleet.ts";
 import { createTenantStore } from "./tenant-store.ts";
+import { createTokenStore } from "./tokens.ts";
 import { createWorkStore } from "./work-store.ts";
 import { LandlordError } from "../../domain/errors.ts";
 
@@ -21,7 +25,7 @@ export interface PostgresStoreSettings extends ConnectionSettings {
 export async function openPostgresStore(
   settings: PostgresStoreSettings,
   onIdleError: (error: Error) => void,
-): Promise<Store> {
+): Promise<ServerStore> {
   const pool = openPool(settings, onIdleError);
   const db = openKysely(pool);
   try {
@@ -35,7 +39,11 @@ export async function openPostgresStore(
     }
     return {
       ...createTenantStore(db),
+      ...createEventStore(db),
       ...createWorkStore(db, instance.id),
+      ...createFleetStore(db),
+      ...createTokenStore(db),
+      ...createAuditStore(db),
       close: () => closePool(pool),
     };
   } catch (error) {

@@ -1,11 +1,13 @@
 /** Clients' side of the store: each write is one statement. */
-import { sql, type Kysely, type Selectable, type SelectQueryBuilder } from "kysely";
-import type { Tenant } from "../../domain/tenant.ts";
+import { sql, type Kysely, type RawBuilder, type Selectable, type SelectQueryBuilder } from "kysely";
 import { LANES } from "../../domain/tenant.ts";
+import { LandlordError } from "../../domain/errors.ts";
 import type {
   CreateOutcome,
   CreateTenant,
+  GenerationRecord,
   TenantFilter,
+  TenantPage,
   TenantStore,
   WriteOutcome,
   WriteTenant,
@@ -18,6 +20,7 @@ import {
   type BreakersTable,
   type Database,
 } from "./database.ts";
+import { labelsMatch } from "./selectors.ts";
 import { getChore, listOrphans, requestChore } from "./chores.ts";
 import {
   fromTenant,
@@ -28,7 +31,7 @@ import {
   type TenantRow,
 } from "./rows.ts";
 
-const UUID_PATTERN = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+export const UUID_PATTERN = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 /** Kept of a worker's hints for each operation. */
 const OPERATION_EVENTS_LIMIT = 100;
 /** Kept of a tenant's generations. */
@@ -77,26 +80,39 @@ export function createTenantStore(db: Kysely<Database>): TenantStore {
           ? null
           : { requestHash: row.request_hash, tenant: toTenant(row.tenant as unknown as TenantRow) };
       }),
-    listTransitions: ({ idOrName, limit, offset }) =>
+    forceDelete: (params) => guarded(() => forceDelete(db, params)),
+    listGenerations: ({ tenantId }) => guarded(() => listGenerations(db, tenantId)),
+    listTransitions: ({ idOrName, scope, limit, offset }) =>
       guarded(async () => {
         const column = UUID_PATTERN.test(idOrName) ? "tenant_id" : "tenant_name";
         const rows = await db
           .selectFrom("transitions")
           .selectAll()
           .where(column, "=", idOrName)
+          .where(labelsMatch(scope ?? []))
           .orderBy("id", "desc")
           .limit(limit)
           .offset(offset)
           .execute();
         return rows.map(toTransition);
       }),
-    listOperations: ({ idOrName, limit, offset }) =>
+    listOperations: ({ idOrName, scope = null, limit, offset }) =>
       guarded(async () => {
         const column = UUID_PATTERN.test(idOrName) ? "tenant_id" : "tenant_name";
         const rows = await db
           .selectFrom("operations")
           .selectAll()
           .where(column, "=", idOrName)
+          // The ledger has no labels: the history tells whose it is.
+          .$if(scope !== null, (query) =>
+            query.where("tenant_id", "in", (eb) =>
+              eb
+                .selectFrom("transitions")
+                .select("tenant_id")
+                .where(column, "=", idOrName)
+                .where(labelsMatch(scope ?? [])),
+            ),
+          )
           .orderBy("created_at", "desc")
           .limit(limit)
           .offset(offset)
@@ -214,7 +230,8 @@ async function writeTenant(db: Kysely<Database>, params: WriteTenant): Promise<W
           wake_seq = wake_seq + 1,
           lane = ${LANES[params.lane]},
           owner = ${tenant.labels["owner"] ?? ""},
-          next_reconcile_at = least(next_reconcile_at, now())
+          next_reconcile_at = least(next_reconcile_at, now()),
+          resync_at = CASE WHEN ${params.isLookRequested === true} THEN least(resync_at, now()) ELSE resync_at END
         WHERE tenant_id = ${tenant.id} RETURNING tenant_id
       ), written AS (
         UPDATE tenants t SET ${assignments}, generation_at = ${generationAt}, revision = t.revision + 1, updated_at = now()
@@ -245,10 +262,7 @@ async function writeTenant(db: Kysely<Database>, params: WriteTenant): Promise<W
   }
 }
 
-async function listTenants(
-  db: Kysely<Database>,
-  filter: TenantFilter,
-): Promise<{ readonly tenants: readonly Tenant[]; readonly total: number }> {
+async function listTenants(db: Kysely<Database>, filter: TenantFilter): Promise<TenantPage> {
   let query = db.selectFrom("tenants");
   if (filter.statuses !== null) query = query.where("status", "in", [...filter.statuses]);
   if (!filter.includeArchived) query = query.where("status", "!=", "archived");
@@ -258,11 +272,93 @@ async function listTenants(
     query = query.where("last_error", filter.hasWorkflowError ? "is not" : "is", null);
   }
   if (filter.minRetryCount !== null) query = query.where("workflow_retry_count", ">=", filter.minRetryCount);
+  for (const selector of filter.selectors ?? []) query = query.where(labelsMatch(selector));
+  // A name has no character that LIKE takes for more than itself.
+  if (typeof filter.namePrefix === "string") query = query.where("name", "like", `${filter.namePrefix}%`);
+  const counted = query.select(sql<number>`count(*)`.as("total"));
+  let page = query
+    .orderBy("created_at")
+    .orderBy("id")
+    .limit(filter.limit + 1)
+    .offset(filter.offset);
+  if (typeof filter.after === "string") {
+    const { createdAt, id } = parsePosition(filter.after);
+    page = page.where(sql<boolean>`(created_at, id) > (${createdAt}::timestamptz, ${id}::uuid)`);
+  }
   const [rows, count] = await Promise.all([
-    query.selectAll().orderBy("created_at").orderBy("id").limit(filter.limit).offset(filter.offset).execute(),
-    query.select(sql<number>`count(*)`.as("total")).executeTakeFirstOrThrow(),
+    // The driver's times end at the millisecond; a position must not.
+    page
+      .selectAll()
+      .select(sql<string>`extract(epoch FROM created_at)::text`.as("position"))
+      .execute(),
+    filter.isCounted !== false ? counted.executeTakeFirstOrThrow() : null,
   ]);
-  return { tenants: rows.map(toTenant), total: count.total };
+  const last = rows.length > filter.limit ? rows[filter.limit - 1] : undefined;
+  return {
+    tenants: rows.slice(0, filter.limit).map(toTenant),
+    total: count?.total ?? null,
+    next: last === undefined ? null : `${last.position}/${last.id}`,
+  };
+}
+
+const POSITION_PATTERN = /^(\d{1,12}\.\d{6})\/([0-9a-f-]{36})$/;
+
+function parsePosition(text: string): { readonly createdAt: RawBuilder<unknown>; readonly id: string } {
+  const [, seconds, id] = POSITION_PATTERN.exec(text) ?? [];
+  if (seconds === undefined || id === undefined || !UUID_PATTERN.test(id))
+    throw new LandlordError("invalid_position", `"${text}" is no position in a list of tenants.`);
+  return { createdAt: sql`to_timestamp(${seconds}::numeric)`, id };
+}
+
+async function listGenerations(db: Kysely<Database>, tenantId: string): Promise<readonly GenerationRecord[]> {
+  const rows = await db
+    .selectFrom("generations")
+    .selectAll()
+    .where("tenant_id", "=", tenantId)
+    .orderBy("generation", "desc")
+    .limit(GENERATIONS_LIMIT)
+    .execute();
+  return rows.map((row) => ({
+    generation: row.generation,
+    intent: row.intent,
+    computeProvider: row.compute_provider,
+    desiredConfig: row.desired_config,
+    configHash: row.config_hash,
+    actor: row.actor,
+    requestId: row.request_id,
+    createdAt: row.created_at,
+  }));
+}
+
+/** The lease's holder, if there is one, finds no row to commit to; the engine's execution meets the tombstone's sweep. */
+async function forceDelete(
+  db: Kysely<Database>,
+  { tenantId, revision, tombstoneTtlMs, transition, actor }: Parameters<TenantStore["forceDelete"]>[0],
+): Promise<"removed" | "outdated"> {
+  const result = await sql<{ id: string }>`
+    WITH work AS MATERIALIZED (
+      SELECT tenant_id FROM tenant_work WHERE tenant_id = ${tenantId} FOR UPDATE
+    ), current AS MATERIALIZED (
+      SELECT t.* FROM tenants t JOIN work ON work.tenant_id = t.id WHERE t.revision = ${revision} FOR UPDATE OF t
+    ), buried AS (
+      INSERT INTO tombstones (tenant_id, name, generation, compute_provider, scopes, expires_at)
+      SELECT id, name, generation, compute_provider, scopes, now() + ${tombstoneTtlMs} * interval '1 millisecond' FROM current
+      ON CONFLICT (tenant_id) DO UPDATE SET generation = excluded.generation, expires_at = excluded.expires_at,
+        scopes = excluded.scopes
+    ), closed AS (
+      UPDATE operations o SET outcome = 'abandoned', finished_at = now(), request = NULL
+      FROM current c WHERE o.tenant_id = c.id AND o.finished_at IS NULL
+    ), moved AS (
+      INSERT INTO transitions (tenant_id, tenant_name, from_status, to_status, reason, message, generation, actor, request_id, labels)
+      SELECT id, name, status, NULL, ${transition.reason}, ${transition.message}, generation, ${actor.name}, ${actor.requestId}, labels
+      FROM current
+    ), unqueued AS (
+      DELETE FROM tenant_work w USING current c WHERE w.tenant_id = c.id
+    ), removed AS (
+      DELETE FROM tenants t USING current c WHERE t.id = c.id
+    )
+    SELECT id FROM current`.execute(db);
+  return result.rows.length === 1 ? "removed" : "outdated";
 }
 
 async function recordProgress(

@@ -367,6 +367,7 @@ async function collectGarbage(db: Kysely<Database>, historyRetentionMs: number):
     bounded("tombstones", "tenant_id", sql`expires_at <= now()`),
     sql`DELETE FROM orphans WHERE (compute_provider, scope, tenant_id) IN
       (SELECT compute_provider, scope, tenant_id FROM orphans WHERE last_seen_at < ${old} LIMIT ${GARBAGE_BATCH})`,
+    bounded("workers", "id", sql`last_seen_at < now() - interval '1 day'`),
     bounded("operations", "id", sql`finished_at < ${old}`),
     // The newest position stays: the sequencer counts on from it.
     bounded("transitions", "id", sql`at < ${old} AND position < (SELECT max(position) FROM transitions)`),

@@ -1,24 +1,25 @@
 /** A worker inside the server's process, for the mock engine. */
 import { setTimeout as delay } from "node:timers/promises";
-import type { JobResult, ProvisionRequest, QueryMethod, QueryRequest } from "../../contract/job.ts";
+import type { JobResult, QueryMethod } from "../../contract/job.ts";
+import type { JobPayload, QueryPayload } from "../../contract/sealed.ts";
 import type { Json } from "../../domain/json.ts";
 import type { WorkflowWorkerEngine } from "../engine.ts";
 import { runJob } from "../job.ts";
-import { answerQuery } from "../queries.ts";
+import { answerPayload, openJob } from "../payloads.ts";
 import type { WorkerContext } from "../worker-context.ts";
 
 /** What the engine in memory offers a worker; workflow/mock has the other side. */
 export interface InProcessEngine {
   attachWorker(worker: {
     runJob(
-      request: ProvisionRequest,
+      request: JobPayload,
       control: {
         readonly signal: AbortSignal;
         announceWaiting(): void;
         readonly journal: Map<string, unknown>;
       },
     ): Promise<JobResult>;
-    answerQuery(method: QueryMethod, request: QueryRequest, signal: AbortSignal): Promise<Json>;
+    answerQuery(method: QueryMethod, request: QueryPayload, signal: AbortSignal): Promise<Json>;
   }): void;
   detachWorker(): void;
 }
@@ -37,30 +38,25 @@ export function createInProcessWorkerEngine(
         async runJob(request, control) {
           jobsInFlight += 1;
           try {
-            return await runJob(
-              request,
-              {
-                async run<T>(name: string, effect: (signal: AbortSignal) => Promise<T>): Promise<T> {
-                  control.signal.throwIfAborted();
-                  if (control.journal.has(name)) return control.journal.get(name) as T;
-                  const answer = await effect(control.signal);
-                  control.journal.set(name, answer);
-                  return answer;
-                },
-                async sleep(durationMs) {
-                  await delay(durationMs, undefined, { signal: control.signal });
-                },
-                idempotencyKey: (name) => `${request.execution_id}/${name}`,
-                announceWaiting: () => control.announceWaiting(),
+            return await openJob(request, context).run(runJob, {
+              async run<T>(name: string, effect: (signal: AbortSignal) => Promise<T>): Promise<T> {
+                control.signal.throwIfAborted();
+                if (control.journal.has(name)) return control.journal.get(name) as T;
+                const answer = await effect(control.signal);
+                control.journal.set(name, answer);
+                return answer;
               },
-              context.job,
-            );
+              async sleep(durationMs) {
+                await delay(durationMs, undefined, { signal: control.signal });
+              },
+              idempotencyKey: (name) => `${request.execution_id}/${name}`,
+              announceWaiting: () => control.announceWaiting(),
+            });
           } finally {
             jobsInFlight -= 1;
           }
         },
-        answerQuery: async (method, request, signal) =>
-          answerQuery(method, request, await context.resolveByName(request.compute_provider), signal),
+        answerQuery: (method, request, signal) => answerPayload(method, request, context, signal),
       });
       attachedAt = new Date();
       return Promise.resolve();

@@ -3,10 +3,8 @@ import "./with-resolvers.ts";
 import * as restate from "@restatedev/restate-sdk";
 import {
   nameInScope,
-  provisionRequestSchema,
   QUERY_METHODS,
   QUERY_SERVICE_NAME,
-  queryRequestSchema,
   VOID_RESULT,
   type JobResult,
 } from "../../contract/job.ts";
@@ -19,8 +17,8 @@ import {
   type RestateNaming,
 } from "../../contract/restate-names.ts";
 import { JOB_VERSIONS, type Job } from "../job-versions.ts";
+import { answerPayload, InvalidPayloadError, openJob, type OpenedJob } from "../payloads.ts";
 import type { DurableSteps } from "../steps.ts";
-import { answerQuery } from "../queries.ts";
 import type { WorkerContext } from "../worker-context.ts";
 
 /** About two minutes: longer waits belong to the database, which survives the engine. */
@@ -105,11 +103,8 @@ function queryService(name: string, naming: RestateNaming, context: WorkerContex
     QUERY_METHODS.map((method) => [
       method,
       async (ctx: restate.Context, input: unknown): Promise<Json> => {
-        const request = queryRequestSchema.safeParse(input);
-        if (!request.success) throw terminal(`The query is not valid: ${request.error.message}`);
         try {
-          const provider = await context.resolveByName(request.data.compute_provider);
-          return await answerQuery(method, request.data, provider, ctx.request().attemptCompletedSignal);
+          return await answerPayload(method, input, context, ctx.request().attemptCompletedSignal);
         } catch (error) {
           // A question is asked again by whoever wants to know, not by the engine.
           throw terminal(messageOf(error));
@@ -131,17 +126,19 @@ async function runTenantJob(
   context: WorkerContext,
 ): Promise<JobResult> {
   if (isJsonObject(input) && input["void"] === true) return VOID_RESULT;
-  const request = provisionRequestSchema.safeParse(input);
-  if (!request.success) throw terminal(`The provision request is not valid: ${request.error.message}`);
-  context.logger.debug(
-    {
-      execution_id: request.data.execution_id,
-      tenant_id: request.data.tenant_id,
-      operation: request.data.operation,
-    },
-    "job runs",
-  );
-  return job(request.data, restateSteps(ctx, request.data.execution_id), context.job);
+  const opened = openedJob(input, context);
+  const { execution_id, tenant_id, operation } = opened.request;
+  context.logger.debug({ execution_id, tenant_id, operation }, "job runs");
+  return opened.run(job, restateSteps(ctx, execution_id));
+}
+
+/** What cannot be read here is thrown as it is: the engine tries again, and may find a worker that has the key. */
+function openedJob(input: unknown, context: WorkerContext): OpenedJob {
+  try {
+    return openJob(input, context);
+  } catch (error) {
+    throw error instanceof InvalidPayloadError ? terminal(error.message) : error;
+  }
 }
 
 function restateSteps(ctx: restate.WorkflowContext, executionId: string): DurableSteps {

@@ -1,6 +1,5 @@
 /** One task of the job's activity: runs the job while heartbeating, and tells the engine how it went. */
 import type { SFN } from "@aws-sdk/client-sfn";
-import { provisionRequestSchema, type ProvisionRequest } from "../../contract/job.ts";
 import {
   jobTaskSchema,
   STEP_FUNCTIONS_ERRORS,
@@ -9,6 +8,7 @@ import {
 } from "../../contract/step-functions-names.ts";
 import { LandlordError, messageOf } from "../../domain/errors.ts";
 import { runJob } from "../job.ts";
+import { InvalidPayloadError, openJob, type OpenedJob } from "../payloads.ts";
 import type { WorkerContext } from "../worker-context.ts";
 import { isLostTask } from "./client.ts";
 import { keepAlive, TaskLost } from "./heartbeat.ts";
@@ -48,13 +48,14 @@ const ANSWER_LIMIT_MS = 60_000;
  */
 export async function runJobTask(task: ActivityTask, parts: TaskParts): Promise<void> {
   const { logger } = parts.context;
-  const understood = parseTask(task.input);
+  const understood = parseTask(task.input, parts.context);
   if (understood.kind === "failure") {
     logger.warn({ error: understood.error, cause: understood.cause }, "task refused");
     await deliver(task, understood, parts, AbortSignal.timeout(ANSWER_LIMIT_MS));
     return;
   }
-  const { jobTask, request } = understood;
+  const { jobTask, opened } = understood;
+  const { request } = opened;
   const fields = {
     execution_id: request.execution_id,
     tenant_id: request.tenant_id,
@@ -77,7 +78,7 @@ export async function runJobTask(task: ActivityTask, parts: TaskParts): Promise<
       abort.abort(reason);
     },
   });
-  const job = runPhase(jobTask, request, parts, abort.signal);
+  const job = runPhase(jobTask, opened, parts, abort.signal);
   // A step may ignore its signal: what the engine is told must not wait for it.
   const answer = await Promise.race([job, endOf(abort.signal)]);
   if (answer !== null) await deliver(task, answer, parts, lostSignal(abort.signal));
@@ -88,8 +89,9 @@ export async function runJobTask(task: ActivityTask, parts: TaskParts): Promise<
 
 function parseTask(
   input: string,
+  context: WorkerContext,
 ):
-  | { readonly kind: "task"; readonly jobTask: JobTask; readonly request: ProvisionRequest }
+  | { readonly kind: "task"; readonly jobTask: JobTask; readonly opened: OpenedJob }
   | (Answer & { readonly kind: "failure" }) {
   let value: unknown;
   try {
@@ -105,24 +107,27 @@ function parseTask(
       cause: `This worker does not understand the task; is it older than the server? ${jobTask.error.message}`,
     };
   }
-  const request = provisionRequestSchema.safeParse(jobTask.data.request);
-  return request.success
-    ? { kind: "task", jobTask: jobTask.data, request: request.data }
-    : {
-        kind: "failure",
-        error: STEP_FUNCTIONS_ERRORS.invalidRequest,
-        cause: `The provision request is not valid: ${request.error.message}`,
-      };
+  try {
+    return { kind: "task", jobTask: jobTask.data, opened: openJob(jobTask.data.request, context) };
+  } catch (error) {
+    // A worker that has the key may be the next to get it.
+    const code = error instanceof LandlordError ? error.code : STEP_FUNCTIONS_ERRORS.unknownTask;
+    return {
+      kind: "failure",
+      error: error instanceof InvalidPayloadError ? STEP_FUNCTIONS_ERRORS.invalidRequest : code,
+      cause: messageOf(error),
+    };
+  }
 }
 
 async function runPhase(
   task: JobTask,
-  request: ProvisionRequest,
+  opened: OpenedJob,
   parts: TaskParts,
   signal: AbortSignal,
 ): Promise<Answer> {
   const steps = createTaskSteps({
-    executionId: request.execution_id,
+    executionId: opened.request.execution_id,
     phase: task.phase,
     journal: task.journal,
     signal,
@@ -130,7 +135,7 @@ async function runPhase(
   });
   const dependencies = { ...parts.context.job, now: () => begunAtMs(task, parts) };
   try {
-    const result = await runJob(request, steps, dependencies);
+    const result = await opened.run(runJob, steps, dependencies);
     return { kind: "success", output: { phase: "done", result } };
   } catch (error) {
     if (error instanceof PhaseEnded) {

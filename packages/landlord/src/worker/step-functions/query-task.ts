@@ -1,13 +1,13 @@
 /** One task of the query's activity: a read-only question, answered from compute, once. */
 import type { SFN } from "@aws-sdk/client-sfn";
-import { QUERY_METHODS, queryRequestSchema, type QueryMethod } from "../../contract/job.ts";
+import { QUERY_METHODS, type QueryMethod } from "../../contract/job.ts";
 import {
   queryTaskSchema,
   STEP_FUNCTIONS_ERRORS,
   STEP_FUNCTIONS_PAYLOAD_LIMIT_BYTES,
 } from "../../contract/step-functions-names.ts";
 import { LandlordError, messageOf } from "../../domain/errors.ts";
-import { answerQuery } from "../queries.ts";
+import { answerPayload } from "../payloads.ts";
 import type { WorkerContext } from "../worker-context.ts";
 import type { ActivityTask } from "./job-task.ts";
 
@@ -57,9 +57,7 @@ async function answer(input: string, context: WorkerContext, signal: AbortSignal
   if (method === undefined) {
     throw new LandlordError("invalid_query", `This worker does not know the question "${task.method}".`);
   }
-  const request = queryRequestSchema.parse(task.request);
-  const provider = await context.resolveByName(request.compute_provider);
-  const output = JSON.stringify(await answerQuery(method, request, provider, signal));
+  const output = JSON.stringify(await answerPayload(method, task.request, context, signal));
   const size = Buffer.byteLength(output);
   if (size <= STEP_FUNCTIONS_PAYLOAD_LIMIT_BYTES) return output;
   throw new LandlordError(

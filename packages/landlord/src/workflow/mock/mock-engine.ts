@@ -4,13 +4,8 @@
  * cancelled. Forgets ended executions beyond a bound.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import {
-  VOID_RESULT,
-  type JobResult,
-  type ProvisionRequest,
-  type QueryMethod,
-  type QueryRequest,
-} from "../../contract/job.ts";
+import { VOID_RESULT, type JobResult, type QueryMethod } from "../../contract/job.ts";
+import type { JobPayload, QueryPayload } from "../../contract/sealed.ts";
 import type { Json } from "../../domain/json.ts";
 import { messageOf } from "../../domain/errors.ts";
 import {
@@ -30,8 +25,8 @@ export interface MockJobControl {
 }
 
 export interface MockWorker {
-  runJob(request: ProvisionRequest, control: MockJobControl): Promise<JobResult>;
-  answerQuery(method: QueryMethod, request: QueryRequest, signal: AbortSignal): Promise<Json>;
+  runJob(request: JobPayload, control: MockJobControl): Promise<JobResult>;
+  answerQuery(method: QueryMethod, request: QueryPayload, signal: AbortSignal): Promise<Json>;
 }
 
 export interface MockEngineSettings {
@@ -95,7 +90,7 @@ export function createMockEngine(options: Partial<MockEngineSettings> = {}): Moc
     }
   }
 
-  async function runAttempts(execution: MockExecution, request: ProvisionRequest): Promise<void> {
+  async function runAttempts(execution: MockExecution, request: JobPayload): Promise<void> {
     const { executionId } = execution.status;
     const journal = new Map<string, unknown>();
     for (let attempt = 1; ; attempt++) {

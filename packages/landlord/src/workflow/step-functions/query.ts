@@ -5,7 +5,8 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import type { DescribeExecutionOutput } from "@aws-sdk/client-sfn";
-import type { QueryMethod, QueryRequest } from "../../contract/job.ts";
+import type { QueryMethod } from "../../contract/job.ts";
+import type { QueryPayload } from "../../contract/sealed.ts";
 import {
   STEP_FUNCTIONS_ERRORS,
   STEP_FUNCTIONS_PAYLOAD_LIMIT_BYTES,
@@ -36,7 +37,7 @@ const LONGEST_LOOK_MS = 1_000;
 export async function ask(
   parts: QueryParts,
   method: QueryMethod,
-  request: QueryRequest,
+  request: QueryPayload,
   signal: AbortSignal,
 ): Promise<Json> {
   const input = canonicalJson({

@@ -48,6 +48,7 @@ const STATEMENTS: readonly string[] = [
    )`,
   `CREATE INDEX audit_by_time ON audit (at)`,
   `CREATE INDEX audit_by_actor ON audit (actor, id DESC)`,
+  `CREATE INDEX audit_by_tenant ON audit (tenant, id DESC)`,
 
   `CREATE TABLE workers (
      id text PRIMARY KEY,

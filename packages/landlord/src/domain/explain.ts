@@ -326,9 +326,7 @@ function inFlightCause(facts: ExplainFacts, operation: Operation): Cause {
     );
   }
   // Workers need not report; where some did, their silence says something.
-  const isDeserted =
-    facts.workers.length > 0 &&
-    !facts.workers.some(({ isLive, registeredAt }) => isLive && registeredAt !== null);
+  const isDeserted = facts.workers.length > 0 && !facts.workers.some(({ isLive }) => isLive);
   if (isDeserted && operation.subState !== "running")
     return noWorkerCause(facts, "nobody answers the engine.");
   const error = tenant.lastError;
@@ -341,7 +339,6 @@ function inFlightCause(facts: ExplainFacts, operation: Operation): Cause {
         since: began,
       };
     case "waiting":
-    case null:
       return {
         reason: "execution_waiting",
         message: `Its ${operation.kind} waits in the engine, for a worker or for compute to become healthy.`,

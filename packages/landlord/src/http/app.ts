@@ -32,6 +32,7 @@ import { registerComputeRoutes } from "./routes/compute.ts";
 import { registerSweepRoutes } from "./routes/sweep.ts";
 import { registerSystemRoutes } from "./routes/system.ts";
 import { registerTokenRoutes } from "./routes/tokens.ts";
+import { endUnusedConnections } from "./unused-connections.ts";
 import { createWatching } from "./watching.ts";
 import { registerFleetRoutes } from "./routes/fleet.ts";
 import { registerHistoryRoutes } from "./routes/history.ts";
@@ -80,6 +81,7 @@ export async function createApp(dependencies: AppDependencies, settings: HttpSet
   registerJsonBodies(app);
 
   app.server.maxConnections = settings.maxConnections;
+  endUnusedConnections(app, settings.tls !== null);
   const admission = createAdmission(
     settings.maxRequestsInFlight,
     "overloaded",
@@ -118,7 +120,7 @@ export async function createApp(dependencies: AppDependencies, settings: HttpSet
     const typed = scope.withTypeProvider<ZodTypeProvider>();
     registerSystemRoutes(typed, dependencies);
     registerComputeRoutes(typed, dependencies);
-    registerTenantRoutes(typed, dependencies);
+    registerTenantRoutes(typed, dependencies, watching);
     registerTenantWriteRoutes(typed, dependencies);
     registerTenantVerbRoutes(typed, dependencies);
     registerInspectRoutes(typed, dependencies);

@@ -35,7 +35,7 @@ const REALM = 'Bearer realm="landlord"';
 /** Whom the audit log names where nobody was recognised. */
 export const UNKNOWN_ACTOR = "unknown";
 /** Writes that tell of nothing an operator did. */
-const NOT_AUDITED = new Set(["reportProgress", "reportWorker", "planTenant"]);
+const NOT_AUDITED = new Set(["reportProgress", "reportWorker", "removeWorker", "planTenant"]);
 const READS = new Set(["GET", "HEAD", "OPTIONS"]);
 const TEXT_LIMIT = 256;
 

@@ -81,18 +81,20 @@ interface WriteRequest {
     readonly "if-plan"?: string | undefined;
     readonly "landlord-priority"?: z.infer<typeof prioritySchema> | undefined;
   };
-  readonly query: { readonly dry_run?: boolean | undefined };
 }
 
-export function contextOf(request: WriteRequest & Pick<FastifyRequest, "id">): WriteContext {
-  const { headers, query } = request;
+export function contextOf(
+  request: WriteRequest & Pick<FastifyRequest, "id">,
+  { dry_run: isDryRun = false }: { readonly dry_run?: boolean | undefined },
+): WriteContext {
+  const { headers } = request;
   return {
     // A route's own types narrow the headers and the query; everything else is a request like any other.
     actor: actorOf(request as unknown as FastifyRequest),
     principal: principalOf(request as unknown as FastifyRequest),
     ifMatch: headers["if-match"],
     ifPlan: headers["if-plan"],
-    isDryRun: query.dry_run ?? false,
+    isDryRun,
     lane: laneOf(headers["landlord-priority"]),
   };
 }

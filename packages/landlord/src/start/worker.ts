@@ -21,6 +21,7 @@ import type { Plugins } from "./plugins.ts";
 import { createWorkerEngine, payloadCipherOf } from "./workflow-engines.ts";
 
 const API_TIMEOUT_MS = 5_000;
+const REFUSED_INTERVAL_MS = 60_000;
 /** How long a start waits for the API to say which scopes are the worker's own. */
 const FIRST_LOOK_MS = 3_000;
 
@@ -65,6 +66,16 @@ export function createWorkerContext(
   };
 }
 
+/** Every call would say the same: people are told once a minute. */
+function loudly(logger: Logger): (message: string) => void {
+  let nextAtMs = 0;
+  return (message) => {
+    if (performance.now() < nextAtMs) return;
+    nextAtMs = performance.now() + REFUSED_INTERVAL_MS;
+    logger.error({}, message);
+  };
+}
+
 /** Starts to serve, and then registers; `signal` ends the attempts to register. */
 export async function startWorker(
   config: WorkerConfig,
@@ -80,6 +91,7 @@ export async function startWorker(
           baseUrl: config.worker.api_url,
           token: config.worker.api_token ?? null,
           timeoutMs: API_TIMEOUT_MS,
+          onRefused: loudly(logger),
         });
   const context = createWorkerContext(config, api, logger, registry);
   const engine = await createWorkerEngine(config, plugins.workflow, context);

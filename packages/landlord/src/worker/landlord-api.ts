@@ -11,6 +11,8 @@ export interface LandlordApiSettings {
   readonly baseUrl: string;
   readonly token: string | null;
   readonly timeoutMs: number;
+  /** The API does not accept the token, or not for this; the message says what to do. */
+  readonly onRefused?: (message: string) => void;
 }
 
 export interface LandlordApi {
@@ -29,7 +31,11 @@ const tenantAnswer = z.object({ compute_provider: z.string(), generation: z.int(
 export function createLandlordApi(settings: LandlordApiSettings): LandlordApi {
   const base = `${settings.baseUrl.replace(/\/+$/, "").replace(/\/v1$/, "")}/v1`;
 
-  async function call(method: "GET" | "POST" | "PUT" | "DELETE", path: string, body?: unknown): Promise<unknown> {
+  async function call(
+    method: "GET" | "POST" | "PUT" | "DELETE",
+    path: string,
+    body?: unknown,
+  ): Promise<unknown> {
     let status: number;
     let text: string;
     try {
@@ -56,6 +62,12 @@ export function createLandlordApi(settings: LandlordApiSettings): LandlordApi {
     }
     if (status >= 500)
       throw new UnavailableError("api_unavailable", `The Landlord API answered ${status} to ${path}.`);
+    if (status === 401 || status === 403) {
+      const what = settings.token === null ? "wants credentials" : "does not accept worker.api_token";
+      const message = `The Landlord API at ${base} ${what} (${status} to ${path}): set worker.api_token to the secret of a key with the role worker.`;
+      settings.onRefused?.(message);
+      throw new LandlordError("api_token_refused", message);
+    }
     if (status >= 400) {
       throw new LandlordError(
         "api_refused",

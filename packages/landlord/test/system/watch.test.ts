@@ -101,7 +101,9 @@ async function write(api: Api, writer: number): Promise<void> {
     });
     expect(made.status, JSON.stringify(made.body)).toBe(201);
     for (let change = 0; change < CHANGES_EACH; change += 1) {
-      const changed = await api.call("PATCH", `/v1/tenants/${made.body.id}`, { labels: { change: `${change}` } });
+      const changed = await api.call("PATCH", `/v1/tenants/${made.body.id}`, {
+        labels: { change: `${change}` },
+      });
       expect(changed.status, JSON.stringify(changed.body)).toBeLessThan(300);
     }
     if (index === 0) expect((await api.call("DELETE", `/v1/tenants/${made.body.id}`)).status).toBe(202);
@@ -115,7 +117,8 @@ async function byClient(
   signal: AbortSignal,
   onInterrupted: () => void,
 ): Promise<void> {
-  for await (const event of watch({ baseUrl: url }, { after: "oldest", signal, onInterrupted })) seen.push(event);
+  for await (const event of watch({ baseUrl: url }, { after: "oldest", signal, onInterrupted }))
+    seen.push(event);
 }
 
 /** A client of another make: hangs up at random moments, and resumes at the other server. */

@@ -40,7 +40,7 @@ export function registerInspectRoutes(app: App, dependencies: HttpDependencies):
       },
     },
     async (request) => {
-      const context = { ...contextOf({ ...request, query: {} }), isDryRun: true };
+      const context = contextOf(request, { dry_run: true });
       const result = await updateTenant(request.params.id, request.body, context, dependencies);
       if (result.kind !== "planned") throw new Error("a dry run was written");
       return result.plan;

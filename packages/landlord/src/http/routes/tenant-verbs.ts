@@ -52,7 +52,7 @@ export function registerTenantVerbRoutes(app: App, dependencies: HttpDependencie
       `/v1/tenants/:id/${path}`,
       { schema: { ...common, operationId, summary, description } },
       async (request, reply) =>
-        sendResult(reply, await perform(request.params.id, contextOf(request), dependencies)),
+        sendResult(reply, await perform(request.params.id, contextOf(request, request.query), dependencies)),
     );
   }
 
@@ -70,7 +70,7 @@ export function registerTenantVerbRoutes(app: App, dependencies: HttpDependencie
     },
     async (request, reply) => {
       const { generation = null } = request.body;
-      const context = contextOf(request);
+      const context = contextOf(request, request.query);
       return sendResult(reply, await rollbackTenant(request.params.id, generation, context, dependencies));
     },
   );

@@ -52,7 +52,7 @@ export function registerTenantWriteRoutes(app: App, dependencies: HttpDependenci
       },
     },
     async (request, reply) => {
-      const context = { ...contextOf(request), ifNoneMatch: request.headers["if-none-match"] };
+      const context = { ...contextOf(request, request.query), ifNoneMatch: request.headers["if-none-match"] };
       const result = await applyTenant(request.params.name, request.body, context, dependencies);
       const isCreated = result.kind === "written" && result.isCreated;
       return isCreated ? sendCreated(reply, result) : sendResult(reply, result);
@@ -78,7 +78,7 @@ export function registerTenantWriteRoutes(app: App, dependencies: HttpDependenci
     async (request, reply) =>
       sendResult(
         reply,
-        await updateTenant(request.params.id, request.body, contextOf(request), dependencies),
+        await updateTenant(request.params.id, request.body, contextOf(request, request.query), dependencies),
       ),
   );
 
@@ -97,7 +97,10 @@ export function registerTenantWriteRoutes(app: App, dependencies: HttpDependenci
       },
     },
     async (request, reply) =>
-      sendResult(reply, await patchTenant(request.params.id, request.body, contextOf(request), dependencies)),
+      sendResult(
+        reply,
+        await patchTenant(request.params.id, request.body, contextOf(request, request.query), dependencies),
+      ),
   );
 
   app.post(
@@ -114,7 +117,10 @@ export function registerTenantWriteRoutes(app: App, dependencies: HttpDependenci
       },
     },
     async (request, reply) =>
-      sendResult(reply, await removeTenant(request.params.id, "archived", contextOf(request), dependencies)),
+      sendResult(
+        reply,
+        await removeTenant(request.params.id, "archived", contextOf(request, request.query), dependencies),
+      ),
   );
 
   app.delete(
@@ -132,7 +138,7 @@ export function registerTenantWriteRoutes(app: App, dependencies: HttpDependenci
     },
     async (request, reply) => {
       const { id } = request.params;
-      const context = contextOf(request);
+      const context = contextOf(request, request.query);
       if (request.query.force !== true) {
         const result = await removeTenant(id, "deleted", context, dependencies);
         if (result.kind === "planned") return reply.status(200).send(result.plan);

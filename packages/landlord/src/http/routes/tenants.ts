@@ -8,19 +8,21 @@ import {
   tenantSchema,
 } from "../../contract/tenant.ts";
 import type { z } from "zod";
+import { waitQuerySchema } from "../../contract/events.ts";
 import { planSchema } from "../../contract/plan.ts";
 import type { TenantFilter } from "../../store/store.ts";
 import { etagOf, notFound } from "../change.ts";
 import type { HttpDependencies } from "../dependencies.ts";
 import { openPageToken, sealPageToken } from "../page-token.ts";
-import { isVisible, principalOf } from "../principal.ts";
+import { principalOf } from "../principal.ts";
 import { problems } from "../responses.ts";
 import { renderTenant } from "../render.ts";
 import { createTenant } from "../tenant-writes.ts";
 import { contextOf, createHeaders, sendCreated, writeQuery } from "../write-requests.ts";
+import type { Watching } from "../watching.ts";
 import type { App } from "../app.ts";
 
-export function registerTenantRoutes(app: App, dependencies: HttpDependencies): void {
+export function registerTenantRoutes(app: App, dependencies: HttpDependencies, watching: Watching): void {
   const { store } = dependencies;
 
   app.post(
@@ -39,7 +41,7 @@ export function registerTenantRoutes(app: App, dependencies: HttpDependencies): 
     },
     async (request, reply) => {
       const idempotencyKey = request.headers["idempotency-key"];
-      const context = { ...contextOf(request), idempotencyKey };
+      const context = { ...contextOf(request, request.query), idempotencyKey };
       const result = await createTenant(request.body, context, dependencies);
       return result.kind === "planned" ? reply.status(200).send(result.plan) : sendCreated(reply, result);
     },
@@ -94,16 +96,15 @@ export function registerTenantRoutes(app: App, dependencies: HttpDependencies): 
         tags: ["tenants"],
         summary: "Get a tenant by UUID or name",
         params: tenantParamsSchema,
+        querystring: waitQuerySchema,
         response: { 200: tenantSchema, ...problems(400, 404, 503) },
       },
     },
     async (request, reply) => {
-      const [stored, breakers] = await Promise.all([
-        store.getTenant({ idOrName: request.params.id }),
-        dependencies.openBreakers(),
-      ]);
-      if (stored === null || !isVisible(principalOf(request), stored.tenant.labels))
-        throw notFound(request.params.id);
+      const { params, query } = request;
+      const stored = await watching.readTenant(request, reply, { idOrName: params.id, query });
+      if (stored === null) throw notFound(params.id);
+      const breakers = await dependencies.openBreakers();
       void reply.header("etag", etagOf(stored.tenant));
       return reply.status(200).send(renderTenant(stored.tenant, breakers));
     },

@@ -12,7 +12,8 @@ import {
   listTenants,
   type Findings,
 } from "./checks.ts";
-import { createExpectations } from "./expectation.ts";
+import type { TenantBody } from "../packages/landlord/src/contract/tenant.ts";
+import { createExpectations, type Expectations } from "./expectation.ts";
 import { runFaults, signalGroup, type Fault, type FaultOptions } from "./faults.ts";
 import { startFleet, type Fleet } from "./fleet.ts";
 import { createRandom } from "./random.ts";
@@ -138,7 +139,7 @@ async function torment(fleet: Fleet, options: ChaosOptions): Promise<ChaosReport
   }
   options.signal?.throwIfAborted();
   say(`peace after ${faults.length} faults; waiting until everything has settled`);
-  const settling = await settle(fleet, instanceId, options.settleWithinMs);
+  const settling = await settle(fleet, instanceId, expectations, options.settleWithinMs);
   const seenDoubles = doubles.stop();
   const findings = await inspect(fleet, instanceId, settling);
   const tenants = settling.tenants;
@@ -179,7 +180,12 @@ interface Settling {
  * Waits until no tenant, transition or execution is under way and every process is in its place: drift is found within
  * one look at each tenant, orphans within one sweep.
  */
-async function settle(fleet: Fleet, instanceId: string, withinMs: number): Promise<Settling> {
+async function settle(
+  fleet: Fleet,
+  instanceId: string,
+  expectations: Expectations,
+  withinMs: number,
+): Promise<Settling> {
   const startMs = performance.now();
   const apiUrl = fleet.directApiUrls[0] ?? "";
   for (;;) {
@@ -189,7 +195,9 @@ async function settle(fleet: Fleet, instanceId: string, withinMs: number): Promi
     if (tenants === null) {
       if (isOver) throw new Error(`the API did not come back within ${withinMs} ms`);
     } else {
-      const isQuiet = tenants.every(isSettled) && !(await hasUnsequenced(fleet));
+      await resumeAll(apiUrl, tenants, expectations);
+      const isQuiet =
+        tenants.every((tenant) => isSettled(tenant) && !tenant.paused) && !(await hasUnsequenced(fleet));
       const running =
         isQuiet || isOver ? await findRunningExecutions(fleet.restateAdminUrl, fleet.namespace) : [];
       const isWhole = isQuiet && running.length === 0 && hasRightProcesses(tenants, instanceId);
@@ -197,6 +205,18 @@ async function settle(fleet: Fleet, instanceId: string, withinMs: number): Promi
       if (isOver) return { tenants, durationMs, stuck: [...(await explainUnsettled(fleet.sql)), ...running] };
     }
     await delay(SETTLE_POLL_MS);
+  }
+}
+
+/** Nothing is started for a tenant that a user left paused. */
+async function resumeAll(
+  apiUrl: string,
+  tenants: Settling["tenants"],
+  expectations: Expectations,
+): Promise<void> {
+  for (const { id } of tenants.filter(({ paused }) => paused)) {
+    const answer = await fetch(`${apiUrl}/v1/tenants/${id}/resume`, { method: "POST" });
+    if (answer.ok) expectations.answered((await answer.json()) as TenantBody);
   }
 }
 

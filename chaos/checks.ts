@@ -37,7 +37,7 @@ export function isSettled(tenant: TenantBody): boolean {
 export function findLost(expectations: Expectations, tenants: readonly TenantBody[]): readonly string[] {
   const found = new Map(tenants.map((tenant) => [tenant.id, tenant]));
   const known = [...expectations.tenants.values()].flatMap(
-    (record) => problemOf(record, found.get(record.id) ?? null) ?? [],
+    (record) => problemOf(record, found.get(record.id) ?? null, expectations.byName(record.name)) ?? [],
   );
   const unknown = tenants
     .filter(({ id }) => !expectations.tenants.has(id))

@@ -24,6 +24,8 @@ export interface TenantRecord {
   readonly name: string;
   /** By version: what an answer said. */
   readonly answered: Map<number, Desired>;
+  /** By generation: the tag of its configuration. */
+  readonly generations: Map<number, string>;
   /** Writes that have no answer, yet or for ever. */
   readonly open: Set<OpenWrite>;
   /** A DELETE was accepted. */
@@ -44,6 +46,9 @@ export const NOTE_LABEL = "note";
 export interface Expectations {
   readonly tenants: ReadonlyMap<string, TenantRecord>;
   readonly sentCreates: readonly SentCreate[];
+  /** Writes to whatever has the name: which tenant that was, a lost answer does not tell. */
+  byName(name: string): ReadonlySet<OpenWrite>;
+  sentByName(name: string, effect: OpenWrite): void;
   /** What must never have been answered, seen while the run went on. */
   readonly violations: readonly string[];
   violation(text: string): void;
@@ -56,7 +61,12 @@ export function createExpectations(): Expectations {
   const tenants = new Map<string, TenantRecord>();
   const sentCreates: SentCreate[] = [];
   const violations: string[] = [];
+  const named = new Map<string, Set<OpenWrite>>();
   return {
+    byName: (name) => named.get(name) ?? new Set(),
+    sentByName(name, effect) {
+      named.set(name, (named.get(name) ?? new Set<OpenWrite>()).add(effect));
+    },
     tenants,
     sentCreates,
     violations,
@@ -73,6 +83,7 @@ export function createExpectations(): Expectations {
         );
       }
       record.answered.set(body.version, desired);
+      record.generations.set(body.generation, desired.tag);
       if (desired.wanted === "deleted") record.isDeleted = true;
       return record;
     },
@@ -80,33 +91,30 @@ export function createExpectations(): Expectations {
 }
 
 function recordOf({ id, name }: TenantBody): TenantRecord {
-  return { id, name, answered: new Map(), open: new Set(), isDeleted: false, isGone: false };
+  return {
+    id,
+    name,
+    answered: new Map(),
+    generations: new Map(),
+    open: new Set(),
+    isDeleted: false,
+    isGone: false,
+  };
 }
 
 /** What a tenant's body says of its clients' wishes. */
 export function desiredOf(body: TenantBody): Desired {
   const environment = body.desired_config["env"] as Record<string, string> | undefined;
   return {
-    wanted: wantedOf(body.status),
+    wanted: body.intent,
     tag: environment?.[TAG_VARIABLE] ?? "",
     note: body.labels[NOTE_LABEL] ?? "",
   };
 }
 
-function wantedOf(status: TenantBody["status"]): Wanted {
-  switch (status) {
-    case "deleting":
-      return "deleted";
-    case "archiving":
-    case "archived":
-      return "archived";
-    case "requested":
-    case "provisioning":
-    case "ready":
-    case "updating":
-    case "failed":
-      return "present";
-  }
+/** A sweep found what a forced delete had left, and has it deleted: to its users the tenant is gone. */
+export function isAdopted(body: TenantBody): boolean {
+  return body.name.startsWith("orphan-");
 }
 
 /** The newest version that an answer showed. */
@@ -115,7 +123,11 @@ export function newestOf(record: TenantRecord): number {
 }
 
 /** Why the end of a known tenant is not what its users are owed; null when it is. */
-export function problemOf(record: TenantRecord, found: TenantBody | null): string | null {
+export function problemOf(
+  record: TenantRecord,
+  found: TenantBody | null,
+  byName: ReadonlySet<OpenWrite> = new Set(),
+): string | null {
   const who = `${record.name} (${record.id})`;
   const lostDelete = [...record.open].some(({ wanted }) => wanted === "deleted");
   if (found === null) {
@@ -134,10 +146,11 @@ export function problemOf(record: TenantRecord, found: TenantBody | null): strin
       ? null
       : `${who} is ${describe(desired)}, and ${describe(answered)} was accepted at version ${found.version}`;
   }
-  if (found.version - newest > record.open.size) {
-    return `${who} is at version ${found.version}; ${newest} was answered and ${record.open.size} answers were lost`;
+  const lost = [...record.open, ...byName];
+  if (found.version - newest > lost.length) {
+    return `${who} is at version ${found.version}; ${newest} was answered and ${lost.length} answers were lost`;
   }
-  const allowed: readonly Partial<Desired>[] = [record.answered.get(newest) ?? {}, ...record.open];
+  const allowed: readonly Partial<Desired>[] = [record.answered.get(newest) ?? {}, ...lost];
   const unexplained = (["wanted", "tag", "note"] as const).filter(
     (key) => !allowed.some((each) => each[key] === desired[key]),
   );

@@ -7,6 +7,7 @@ import type { TenantBody } from "../packages/landlord/src/contract/tenant.ts";
 import type { JsonObject } from "../packages/landlord/src/domain/json.ts";
 import {
   desiredOf,
+  isAdopted,
   newestOf,
   type Desired,
   type Expectations,
@@ -141,7 +142,7 @@ function createUser({ id, apiUrls, expectations, random, figures }: UserOptions)
     const newest = newestOf(record);
     const answer = await send("GET", `/v1/tenants/${record.id}`);
     if (answer === null) return { kind: "tenant", record };
-    if (answer.status === 404) {
+    if (answer.status === 404 || isAdopted(answer.body as TenantBody)) {
       if (!possible(record).has("deleted")) {
         expectations.violation(`lost: ${name} (${record.id}) is gone, and nobody asked for it`);
       }
@@ -162,21 +163,24 @@ function createUser({ id, apiUrls, expectations, random, figures }: UserOptions)
     const known = record.answered.get(newest);
     const wanted = known?.wanted ?? "present";
     const verb = random.weighted(VERBS.map((each) => [each.weight[wanted], each] as const));
-    const request = verb.request(freshTag(name), random);
+    const request = verb.request(freshTag(name), random, record);
     const headers: Record<string, string> = random.chance(0.6) ? { "if-match": `"${newest}"` } : {};
     record.open.add(request.effect);
-    const answer = await send(
-      request.method,
-      `/v1/tenants/${record.id}${request.path}`,
-      request.body,
-      headers,
-    );
+    if (request.isByName === true) {
+      expectations.sentByName(name, request.effect);
+      expectations.sentCreate({ name, tag: request.effect.tag ?? "" });
+    }
+    const own = request.isByName === true ? `by-name/${name}` : record.id;
+    const answer = await send(request.method, `/v1/tenants/${own}${request.path}`, request.body, headers);
     if (answer === null) return { kind: "tenant", record };
     if (answer.status >= 400) {
       figures.refused += 1;
       const code = codeOf(answer);
       record.open.delete(request.effect);
-      if (![...possible(record)].some((each) => mayBeRefused(each, code, request.effect))) {
+      // Of a name, another tenant may have refused.
+      const refusers: readonly Wanted[] =
+        request.isByName === true ? ["present", "archived", "deleted"] : [...possible(record)];
+      if (!refusers.some((each) => mayBeRefused(each, code, request.effect))) {
         expectations.violation(
           `broken: ${verb.operationId} of ${name} (${record.id}) was refused with ${answer.status} ${code}`,
         );
@@ -188,7 +192,7 @@ function createUser({ id, apiUrls, expectations, random, figures }: UserOptions)
     const next = expectations.answered(body);
     record.open.delete(request.effect);
     const ignored = ignoredBy(next.answered.get(body.version), request.effect);
-    if (ignored !== null || body.version < newest) {
+    if (ignored !== null || (body.id === record.id && body.version < newest)) {
       expectations.violation(
         `lost: ${verb.operationId} of ${name} (${record.id}) was accepted, and its answer ignores ${ignored ?? "newer versions"}`,
       );

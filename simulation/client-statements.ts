@@ -67,7 +67,7 @@ export function createTenant(database: Database, params: CreateTenant, caller: s
 
 export function writeTenant(database: Database, params: WriteTenant, caller: string): WriteOutcome {
   const { tables } = database;
-  const { tenant: wanted, transition, actor } = params;
+  const { tenant: wanted, transition, actor, isLookRequested = false } = params;
   const now = new Date(database.nowMs());
   const before = tables.tenants.get(wanted.id);
   const isCurrent = before !== undefined && before.revision === params.revision;
@@ -83,11 +83,8 @@ export function writeTenant(database: Database, params: WriteTenant, caller: str
       wakeSeq: work.wakeSeq + 1,
       lane: params.lane,
       owner: wanted.labels["owner"] ?? "",
-      dueMs: Math.min(work.dueMs ?? now.getTime(), now.getTime()),
-      resyncMs:
-        params.isLookRequested === true && work.resyncMs !== null
-          ? Math.min(work.resyncMs, now.getTime())
-          : work.resyncMs,
+      dueMs: isLookRequested ? work.dueMs : Math.min(work.dueMs ?? now.getTime(), now.getTime()),
+      resyncMs: isLookRequested ? Math.min(work.resyncMs ?? now.getTime(), now.getTime()) : work.resyncMs,
     });
   }
   if (!isCurrent || work === undefined) return { kind: "outdated" };

@@ -172,6 +172,36 @@ const transitionOutside: Plant = {
   }),
 };
 
+const forcedWithoutTrace: Plant = {
+  name: "forced-delete-without-tombstone",
+  title: "a forced delete removes the row, and nothing remembers what may be left",
+  wrapStore: (store, { database }) => ({
+    ...store,
+    async forceDelete(params) {
+      const outcome = await store.forceDelete(params);
+      if (outcome === "removed") database.tables.tombstones.delete(params.tenantId);
+      return outcome;
+    },
+  }),
+};
+
+const sleepingResume: Plant = {
+  name: "resume-without-wake-up",
+  title: "a resume clears the flag, and leaves the tenant asleep",
+  wrapStore: (store, { database }) => ({
+    ...store,
+    async writeTenant(params) {
+      const { work } = database.tables;
+      const before = work.get(params.tenant.id);
+      const outcome = await store.writeTenant(params);
+      const after = work.get(params.tenant.id);
+      if (params.transition.reason === "resumed" && before !== undefined && after !== undefined)
+        work.set(params.tenant.id, { ...after, dueMs: before.dueMs, wakeSeq: before.wakeSeq });
+      return outcome;
+    },
+  }),
+};
+
 export const STORE_BUGS: readonly Plant[] = [
   noFence,
   noTombstone,
@@ -180,4 +210,6 @@ export const STORE_BUGS: readonly Plant[] = [
   twoUnfinished,
   notifyOnly,
   transitionOutside,
+  forcedWithoutTrace,
+  sleepingResume,
 ];

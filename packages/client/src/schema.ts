@@ -788,6 +788,11 @@ export interface components {
             generation: number;
             /** Format: uuid */
             id: string;
+            /**
+             * @description What its clients want: the status may still be on the way.
+             * @enum {string}
+             */
+            intent: "present" | "archived" | "deleted";
             labels: {
                 [key: string]: string;
             };
@@ -1197,6 +1202,11 @@ export interface components {
             generation: number;
             /** Format: uuid */
             id: string;
+            /**
+             * @description What its clients want: the status may still be on the way.
+             * @enum {string}
+             */
+            intent: "present" | "archived" | "deleted";
             labels: {
                 [key: string]: string;
             };
@@ -2060,7 +2070,12 @@ export interface operations {
     };
     getTenant: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description How long `wait` may take, at most 5m; 30s without it. The tenant is answered as it is then. */
+                timeout?: string;
+                /** @description Hold the answer back until the tenant is `ready` at its newest generation, `archived`, `deleted` (the answer is 404 then) or `settled` (nothing is under way). A failed tenant is answered at once. */
+                wait?: "ready" | "archived" | "deleted" | "settled";
+            };
             header?: never;
             path: {
                 /** @description A tenant's UUID or name */

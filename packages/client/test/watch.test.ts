@@ -40,14 +40,20 @@ afterEach(async () => {
   await new Promise((resolve) => server.close(resolve));
 });
 
-const hello = (id: string, heartbeatMs = 10_000) => `id: ${id}\nevent: hello\ndata: {"heartbeat_ms":${heartbeatMs}}\n\n`;
+const hello = (id: string, heartbeatMs = 10_000) =>
+  `id: ${id}\nevent: hello\ndata: {"heartbeat_ms":${heartbeatMs}}\n\n`;
 const event = (id: string) =>
   `id: ${id}\nevent: transition\ndata: {"tenant_name":"acme ü","reason":"r-${id}","labels":{"a":"1"}}\n\n`;
 function stream(response: ServerResponse, ...pieces: readonly (string | Buffer)[]): void {
   response.writeHead(200, { "content-type": "text/event-stream; charset=utf-8" });
   for (const piece of pieces) response.write(piece);
 }
-function refuse(response: ServerResponse, status: number, code: string, headers: Record<string, string> = {}): void {
+function refuse(
+  response: ServerResponse,
+  status: number,
+  code: string,
+  headers: Record<string, string> = {},
+): void {
   response.writeHead(status, { "content-type": "application/problem+json", ...headers });
   response.end(JSON.stringify({ status, code, error: `because ${code}`, details: [] }));
 }
@@ -68,7 +74,9 @@ describe("a watch", () => {
     handle = (request, response) => {
       ({ headers } = request);
       stream(response);
-      const bytes = Buffer.from(`${hello("t0")}: comment\n\n${event("t1")}:\n\n${event("t2").replaceAll("\n", "\r\n")}`);
+      const bytes = Buffer.from(
+        `${hello("t0")}: comment\n\n${event("t1")}:\n\n${event("t2").replaceAll("\n", "\r\n")}`,
+      );
       // A byte at a time: also within a character.
       for (const byte of bytes) response.write(Buffer.from([byte]));
     };
@@ -110,7 +118,10 @@ describe("a watch", () => {
     await expect.poll(() => closed).toBe(2);
     // Also while it pauses.
     stop.controller = new AbortController();
-    handle = (_, response, count) => (count === 3 ? (stream(response, hello("t0")), response.end()) : refuse(response, 503, "x", { "retry-after": "9" }));
+    handle = (_, response, count) =>
+      count === 3
+        ? (stream(response, hello("t0")), response.end())
+        : refuse(response, 503, "x", { "retry-after": "9" });
     const paused = take(1, {
       onInterrupted: (error) => error !== null && setTimeout(() => stop.controller.abort(), 20),
     });
@@ -147,7 +158,9 @@ describe("what comes in between", () => {
 
   it("is a typed error when the place is gone, and any other refusal is one too", async () => {
     handle = (_, response, count) =>
-      count === 1 ? (stream(response, hello("t0")), void response.end()) : refuse(response, 410, "watch_expired");
+      count === 1
+        ? (stream(response, hello("t0")), void response.end())
+        : refuse(response, 410, "watch_expired");
     const error = await take(1).catch((each: unknown) => each);
     expect(error).toBeInstanceOf(WatchExpiredError);
     expect(error).toMatchObject({ status: 410, code: "watch_expired", message: "because watch_expired" });
@@ -170,7 +183,14 @@ describe("what comes in between", () => {
 
 describe("waitFor", () => {
   const tenant = (changes: Partial<Tenant> = {}): Tenant =>
-    ({ id: "u-1", name: "acme", status: "provisioning", status_message: "", generation: 1, ...changes }) as Tenant;
+    ({
+      id: "u-1",
+      name: "acme",
+      status: "provisioning",
+      status_message: "",
+      generation: 1,
+      ...changes,
+    }) as Tenant;
   const answer = (response: ServerResponse, body: Tenant): void => {
     response.writeHead(200, { "content-type": "application/json" });
     response.end(JSON.stringify(body));
@@ -190,7 +210,9 @@ describe("waitFor", () => {
 
   it("asks no more than a few times a second of a server that holds nothing back", async () => {
     handle = (_, response) => answer(response, tenant());
-    await expect(createClient(options).waitFor("acme", { for: "ready", timeoutMs: 1_500 })).rejects.toMatchObject({
+    await expect(
+      createClient(options).waitFor("acme", { for: "ready", timeoutMs: 1_500 }),
+    ).rejects.toMatchObject({
       code: "wait_timeout",
     });
     expect(urls.length).toBeGreaterThan(3);

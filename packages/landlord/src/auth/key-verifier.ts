@@ -109,7 +109,9 @@ export function createKeyVerifier({ keys, onFirstUse, logger, nowMs }: KeyVerifi
     touched.set(key.id, nowMs());
     dropOldest(touched);
     toTouch.set(key.id, key);
-    flushTimer ??= setTimeout(() => (flushing = flush()), FLUSH_MS).unref();
+    flushTimer ??= setTimeout(() => {
+      flushing = flush();
+    }, FLUSH_MS).unref();
   }
 
   async function flush(): Promise<void> {

@@ -2,6 +2,7 @@
  * JWTs of an OpenID Connect issuer, found by discovery (OpenID Connect Discovery 1.0) and checked as RFC 8725 advises:
  * only asymmetric algorithms, issuer and audience exactly as configured, never without an expiry.
  */
+import type * as Jose from "jose";
 import type { JWTPayload, JWTVerifyGetKey } from "jose";
 import { isJsonObject } from "../domain/json.ts";
 import { LandlordError, messageOf } from "../domain/errors.ts";
@@ -56,8 +57,6 @@ const DISCOVERY_LIMIT_BYTES = 256 * 1024;
 /** While the issuer does not answer, it is asked this often. */
 const DISCOVERY_RETRY_MS = 1_000;
 
-type Jose = typeof import("jose");
-
 export function createOidcVerifier(settings: OidcSettings, nowMs: () => number): OidcVerifier {
   const keySet = createKeySet(settings, nowMs);
 
@@ -77,7 +76,7 @@ export function createOidcVerifier(settings: OidcSettings, nowMs: () => number):
 }
 
 async function checked(
-  jose: Jose,
+  jose: typeof Jose,
   jwt: string,
   settings: OidcSettings,
   keys: JWTVerifyGetKey,

@@ -130,6 +130,9 @@ export const tenantSchema = z
     name: z.string(),
     status: z.enum(TENANT_STATUSES),
     status_message: z.string(),
+    intent: z
+      .enum(["present", "archived", "deleted"])
+      .meta({ description: "What its clients want: the status may still be on the way." }),
     compute_provider: z.string(),
     desired_config: looseObject,
     compute_config: looseObject.meta({ description: "The same as desired_config." }),

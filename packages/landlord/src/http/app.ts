@@ -81,7 +81,7 @@ export async function createApp(dependencies: AppDependencies, settings: HttpSet
   registerJsonBodies(app);
 
   app.server.maxConnections = settings.maxConnections;
-  endUnusedConnections(app, settings.tls !== null);
+  endUnusedConnections(app, (settings.tls ?? null) !== null);
   const admission = createAdmission(
     settings.maxRequestsInFlight,
     "overloaded",

@@ -43,7 +43,7 @@ export interface Change {
   readonly reason: string;
   /** Operations begin anew: the clock of the deadline does, too. */
   readonly generationRaised: boolean;
-  /** Its compute is to be looked at now. */
+  /** A settled tenant: only its compute is to be looked at, now. */
   readonly isLookRequested?: boolean;
 }
 

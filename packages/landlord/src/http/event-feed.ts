@@ -117,7 +117,7 @@ export function createEventFeed(parts: {
         continue;
       }
       memory.append(events);
-      if (events.length > 0) for (const listener of [...listeners]) listener.onEvents(events);
+      if (events.length > 0) for (const listener of listeners) listener.onEvents(events);
       if (events.length < EVENTS_PAGE) return;
     }
   }

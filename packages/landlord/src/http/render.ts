@@ -13,6 +13,7 @@ export function renderTenant(tenant: Tenant, breakers: readonly Breaker[] = []):
     name: tenant.name,
     status: tenant.status,
     status_message: tenant.statusMessage,
+    intent: tenant.intent,
     compute_provider: tenant.computeProvider,
     desired_config: desired,
     compute_config: desired,

@@ -1,6 +1,6 @@
 /** What a person does to a tenant without describing it anew. Each is safe at any moment, and twice. */
 import { planWrite, requirePlan } from "./plans.ts";
-import { statusAfterWrite } from "../domain/status.ts";
+import { isSettled, statusAfterWrite } from "../domain/status.ts";
 import type { Tenant } from "../domain/tenant.ts";
 import type { GenerationRecord } from "../store/store.ts";
 import {
@@ -69,7 +69,8 @@ export function resumeTenant(
 function paused(tenant: Tenant, by: string | null, reason: string, dependencies: HttpDependencies): Change {
   const next = described({ ...tenant, paused: by !== null, pausedBy: by }, dependencies);
   // What happened to its compute meanwhile was noted, and not mended.
-  return { next, reason, generationRaised: false, isLookRequested: by === null };
+  const isLookRequested = by === null && tenant.intent !== "deleted" && isSettled(tenant);
+  return { next, reason, generationRaised: false, isLookRequested };
 }
 
 /** Brings an archived tenant back as it was. */
@@ -172,10 +173,15 @@ export async function forceDeleteTenant(
     });
     if (outcome === "removed") {
       dependencies.onWrite();
-      return { tenant, executionId };
+      // As it was, but for what this write made of it.
+      return { tenant: described(gone(tenant), dependencies), executionId };
     }
   }
   throw contention();
+}
+
+function gone(tenant: Tenant): Tenant {
+  return { ...tenant, intent: "deleted", status: "deleting" };
 }
 
 function remainsOf(tenant: Tenant, executionId: string | null): string {

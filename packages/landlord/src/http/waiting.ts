@@ -124,7 +124,7 @@ export function createWaiting(feed: EventFeed, store: Pick<TenantStore, "getTena
 function createAlarm(
   timeoutMs: number,
   signal: AbortSignal,
-): { ring(): void; reset(): void; wait(): Promise<void>; isOff(): boolean; cancel(): void } {
+): { readonly ring: () => void; reset(): void; wait(): Promise<void>; isOff(): boolean; cancel(): void } {
   let rung = false;
   let off = false;
   let wakeUp: () => void = () => undefined;

@@ -5,7 +5,8 @@ import { ecsComputeFactory } from "../compute/ecs/factory.ts";
 import { mockComputeFactory } from "../compute/mock/provider.ts";
 import { processComputeFactory } from "../compute/process/factory.ts";
 import type { ComputeProviderFactory } from "../compute/provider.ts";
-import { configHash, type JsonObject } from "../domain/json.ts";
+import { configHash, type Json, type JsonObject } from "../domain/json.ts";
+import { redact } from "../domain/redact.ts";
 import type { ComputeCatalog, ComputeEngine } from "../http/dependencies.ts";
 import { PACKAGE_KEY, type ComputeSchemas } from "../config/schema.ts";
 
@@ -52,7 +53,10 @@ export function createComputeCatalog(
   for (const [name, block] of blocks) {
     const factory = registry.get(name);
     const engineConfig = Object.fromEntries(
-      Object.entries(block).filter(([key]) => !factory.secretKeys.includes(key)),
+      Object.entries(block)
+        .filter(([key]) => !factory.secretKeys.includes(key))
+        // A tenant's defaults are merged here, at the write: whoever asks for them needs no secret of them.
+        .map(([key, value]) => [key, key === "defaults" ? (redact(value) as Json) : value]),
     );
     engines.set(name, {
       description: factory.describe(block),

@@ -97,8 +97,8 @@ async function startParts(
     logger,
   );
   stops.push({ name: "background", run: () => background.stop() });
-  const { access, stop: stopAccess } = startAccess(config, store, logger);
-  stops.push({ name: "access", limitMs: QUIET_STOP_MS, run: stopAccess });
+  const access = startAccess(config, store, logger);
+  stops.push({ name: "access", limitMs: QUIET_STOP_MS, run: () => access.stop() });
   let reconciler: Reconciler | null = null;
   stops.push({
     name: "reconciler",
@@ -113,7 +113,7 @@ async function startParts(
   const app = await createApp(
     {
       store,
-      access,
+      access: access.access,
       events,
       catalog,
       conditions: { operationDeadlineMs: config.controller.operation_deadline },

@@ -112,7 +112,7 @@ export interface WriteTenant {
   readonly revision: number;
   /** The generation was raised: a row for rollback is kept, and the clock of the deadline starts anew. */
   readonly generationRaised: boolean;
-  /** The next look at its compute is due now. */
+  /** The tenant itself needs no pass: only its compute is to be looked at, now. For one that is settled. */
   readonly isLookRequested?: boolean;
   readonly transition: NewTransition;
   readonly actor: Actor;

@@ -25,6 +25,7 @@ function body(change: Partial<TenantBody> = {}, tag = "a.1", note = ""): TenantB
     endpoints: [],
     generation: 1,
     observed_generation: 1,
+    intent: "present",
     paused: false,
     conditions: [],
     labels: { note },
@@ -66,9 +67,11 @@ describe("a tenant against what its user was answered", () => {
 
   it("is gone once its deletion was accepted, and stays gone", () => {
     const expectations = createExpectations();
-    const record = expectations.answered(body({ status: "deleting", version: 3 }));
+    const record = expectations.answered(body({ status: "deleting", intent: "deleted", version: 3 }));
     expect(problemOf(record, null)).toBeNull();
-    expect(problemOf(record, body({ status: "deleting", version: 3 }))).toMatch(/deletion was accepted/);
+    expect(problemOf(record, body({ status: "deleting", intent: "deleted", version: 3 }))).toMatch(
+      /deletion was accepted/,
+    );
     record.isGone = true;
     expect(problemOf(record, body({ status: "ready", version: 3 }))).toMatch(/is there again/);
   });

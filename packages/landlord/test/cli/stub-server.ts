@@ -93,6 +93,7 @@ export function tenant(changes: Partial<Tenant> = {}): Tenant {
     workflow_execution_id: "lx-1",
     generation: 2,
     observed_generation: 2,
+    intent: "present",
     paused: false,
     conditions: [],
     labels: {},

@@ -54,6 +54,41 @@ test("every operation has its line in PERMISSIONS, and every line its operation"
   expect(operations.map(({ id }) => id).toSorted()).toEqual(Object.keys(PERMISSIONS).toSorted());
 });
 
+/** The matrix below takes the table at its word; this says what the table must say. */
+test("who may do what", () => {
+  const open = (role: Role | "public"): string[] =>
+    Object.entries(PERMISSIONS)
+      .filter(([, roles]) => (roles === "public" ? role === "public" : roles.includes(role as Role)))
+      .map(([id]) => id);
+  const reads = new Set(operations.filter(({ method }) => method === "GET").map(({ id }) => id));
+  expect(open("public")).toEqual(["getHealth", "getReadiness"]);
+  expect(open("worker").toSorted()).toEqual([
+    "getComputeEngine",
+    "getIdentity",
+    "getTenant",
+    "removeWorker",
+    "reportProgress",
+    "reportWorker",
+  ]);
+  expect(open("viewer").filter((id) => !reads.has(id))).toEqual([]);
+  expect(open("viewer")).not.toContain("getTenantLogs");
+  const [viewer, operator, everything] = [open("viewer"), open("operator"), open("admin")];
+  expect(viewer.filter((id) => !operator.includes(id))).toEqual([]);
+  expect(operator.filter((id) => !everything.includes(id))).toEqual([]);
+  expect(everything.length + 2).toBe(operations.length);
+  expect(everything.filter((id) => !operator.includes(id)).toSorted()).toEqual([
+    "createToken",
+    "listAudit",
+    "listTokens",
+    "removeWorker",
+    "reportProgress",
+    "reportWorker",
+    "requestSweep",
+    "revokeToken",
+    "rotateToken",
+  ]);
+});
+
 test("every operation × every role × nobody", async () => {
   expect(operations.length).toBeGreaterThan(30);
   const wrong: string[] = [];
@@ -99,9 +134,7 @@ test("an operation without a line is open to nobody, not even to an admin", asyn
       { ...dependencies, access: { ...dependencies.access, authenticator } },
       TEST_SETTINGS,
     );
-    app.get("/v1/forgotten", { schema: { operationId: "forgotten" } as object }, () =>
-      Promise.resolve("secret"),
-    );
+    app.get("/v1/forgotten", { schema: { operationId: "forgotten" } }, () => Promise.resolve("secret"));
     app.get("/v1/nameless", () => Promise.resolve("secret"));
     for (const url of ["/v1/forgotten", "/v1/nameless"]) {
       const answer = await app.inject({ url, headers: { host: "localhost", ...bearer(ADMIN_TOKEN) } });
@@ -126,7 +159,7 @@ describe("credentials", () => {
     ["the admin token and one character", bearer(`${ADMIN_TOKEN}x`)],
     ["a JWT without an issuer", bearer("eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9.x")],
   ])("%s: 401", async (_, headers) => {
-    const answer = await whoAmI(headers as Record<string, string>);
+    const answer = await whoAmI(headers);
     const problem = expectProblem(answer, 401, "unauthenticated");
     expect(answer.headers.get("www-authenticate")).toMatch(/^Bearer realm="landlord"/);
     expect(answer.headers.get("www-authenticate")?.includes("invalid_token")).toBe(

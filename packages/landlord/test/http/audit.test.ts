@@ -253,7 +253,7 @@ describe("the log in memory", () => {
     const note = (fields: object, message: string): void => void logged.push({ ...fields, message });
     const logger = { warn: note, error: note, info: note, debug: note } as unknown as Logger;
     const store = {
-      problem: (_: readonly AuditEntry[]): Error | null => null,
+      problem: (() => null) as (batch: readonly AuditEntry[]) => Error | null,
       appendAudit: ({ entries: batch }: { readonly entries: readonly AuditEntry[] }): Promise<void> => {
         const problem = store.problem(batch);
         if (problem !== null) return Promise.reject(problem);

@@ -233,6 +233,7 @@ describe("tenants", () => {
       endpoints: [],
       generation: 1,
       observed_generation: 0,
+      intent: "present",
       paused: false,
       labels: { env: "prod" },
       annotations: { note: "hello" },

@@ -189,7 +189,7 @@ test("a worker without the key fails no tenant; keys change without a tenant not
     },
     { what: "the tenant says which key is missing", timeoutMs: 40_000 },
   );
-  expect(stuck.status).toBe("provisioning");
+  expect(stuck.status).not.toBe("failed");
   await keyless.stop();
   const first = await installation.startWorker({ "workflow.encryption_key": old });
   await api.waitFor(tenant.id, "ready", 60_000);

@@ -18,9 +18,15 @@ let url: URL;
 let api: Api;
 const sockets: Socket[] = [];
 beforeAll(async () => {
-  system = await startTestSystem({ worker: false, server: { ...API_ONLY.server, "http.event_heartbeat": "1s" } });
+  system = await startTestSystem({
+    worker: false,
+    server: { ...API_ONLY.server, "http.event_heartbeat": "1s" },
+  });
   counter = await startStatementCounter(system.database.url);
-  const server = await system.startServer({ "database.url": counter.url, "database.listen_url": system.database.url });
+  const server = await system.startServer({
+    "database.url": counter.url,
+    "database.listen_url": system.database.url,
+  });
   url = new URL(server.url);
   api = apiOf(server.url);
 });
@@ -84,7 +90,8 @@ it("0 and 1,000 watchers: as many statements for the same writes", { timeout: 12
 async function tokenNow(): Promise<string> {
   const hangUp = new AbortController();
   const response = await fetch(`${url.origin}/v1/events`, { signal: hangUp.signal });
-  const { value } = (await response.body?.getReader().read()) ?? {};
+  const reader = response.body?.getReader() as ReadableStreamDefaultReader<Uint8Array>;
+  const { value } = await reader.read();
   hangUp.abort();
   return /id: (\S+)/.exec(new TextDecoder().decode(value))?.[1] ?? "";
 }

@@ -216,7 +216,7 @@ async function createTenant(db: Kysely<Database>, params: CreateTenant): Promise
 class KeyUsed extends Error {}
 
 async function writeTenant(db: Kysely<Database>, params: WriteTenant): Promise<WriteOutcome> {
-  const { tenant, transition, actor } = params;
+  const { tenant, transition, actor, isLookRequested = false } = params;
   const record = JSON.stringify(fromTenant(tenant));
   const assignments = sql.join(
     CLIENT_COLUMNS.map((column) => sql`${sql.ref(column)} = r.${sql.ref(column)}`),
@@ -230,8 +230,8 @@ async function writeTenant(db: Kysely<Database>, params: WriteTenant): Promise<W
           wake_seq = wake_seq + 1,
           lane = ${LANES[params.lane]},
           owner = ${tenant.labels["owner"] ?? ""},
-          next_reconcile_at = least(next_reconcile_at, now()),
-          resync_at = CASE WHEN ${params.isLookRequested === true} THEN least(resync_at, now()) ELSE resync_at END
+          next_reconcile_at = CASE WHEN ${isLookRequested} THEN next_reconcile_at ELSE least(next_reconcile_at, now()) END,
+          resync_at = CASE WHEN ${isLookRequested} THEN least(resync_at, now()) ELSE resync_at END
         WHERE tenant_id = ${tenant.id} RETURNING tenant_id
       ), written AS (
         UPDATE tenants t SET ${assignments}, generation_at = ${generationAt}, revision = t.revision + 1, updated_at = now()

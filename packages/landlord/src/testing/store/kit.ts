@@ -4,6 +4,7 @@ import { clientBehaviours } from "./clients.ts";
 import { eventBehaviours } from "./events.ts";
 import { fleetBehaviours } from "./fleet.ts";
 import type { StoreHarness } from "./harness.ts";
+import { selectionBehaviours } from "./selection.ts";
 import { reconcilerBehaviours } from "./reconcilers.ts";
 
 export const storeBehaviours: readonly Behaviour<StoreHarness>[] = [
@@ -11,4 +12,5 @@ export const storeBehaviours: readonly Behaviour<StoreHarness>[] = [
   ...reconcilerBehaviours,
   ...fleetBehaviours,
   ...eventBehaviours,
+  ...selectionBehaviours,
 ];

@@ -17,7 +17,7 @@ import type {
   WriteOutcome,
 } from "../../store/store.ts";
 
-const ACTOR = { name: "anonymous", requestId: "req-1" } as const;
+export const ACTOR = { name: "anonymous", requestId: "req-1" } as const;
 const LONG_LEASE_MS = 60_000;
 /** No bound that a behaviour would meet. */
 export const UNBOUNDED: StartLimits = {

@@ -11,7 +11,7 @@ export interface System {
 export interface Figure {
   readonly id: string;
   readonly value: number;
-  readonly unit: "ms";
+  readonly unit: "ms" | "req/s";
   readonly raw: number;
   readonly ratio: number;
   readonly goal: string;

@@ -1,10 +1,10 @@
 /**
  * What a user waits for, next to the raw limit of the parts underneath, measured in turn in one run.
  *
- *   npm run bench -- [--quick] [--only latency|fairness] [--json FILE]
+ *   npm run bench -- [--quick] [--only latency|fairness|api] [--json FILE]
  *
  * latency: POST → ready with the mock compute provider through real Restate, one at a time; raw: a bare Restate
- * workflow with the job's step count, called by a client of its own. fairness: bench/fairness.ts. Nothing here fails a
+ * workflow with the job's step count, called by a client of its own. fairness: bench/fairness.ts; api: bench/api.ts. Nothing here fails a
  * build by time.
  */
 import { fork, spawn, type ChildProcess } from "node:child_process";
@@ -13,6 +13,7 @@ import { cpus, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { setTimeout as delay } from "node:timers/promises";
+import { measureApi } from "./api.ts";
 import { measureFairness } from "./fairness.ts";
 import { createAndWait, nextNumber, quantile, sample, type Figure, type System } from "./measure.ts";
 
@@ -152,14 +153,11 @@ function printTable(figures: readonly Figure[]): void {
 
 const folder = mkdtempSync(join(tmpdir(), "landlord-bench-"));
 chmodSync(folder, 0o711);
-process.stderr.write("starting PostgreSQL, Restate, server, worker and a raw worker\n");
-const system = await startSystem(folder);
-const rawWorker = await startRawWorker(system.adminUrl);
 try {
   const figures = [
-    ...(isWanted("latency") ? await measureLatency(system) : []),
-    ...(isWanted("fairness")
-      ? await measureFairness(system, { rounds: isQuick ? 2 : 5, idleSamples: SAMPLES_PER_ROUND })
+    ...(isWanted("latency") || isWanted("fairness") ? await measureSystem() : []),
+    ...(isWanted("api")
+      ? await measureApi({ rounds: isQuick ? 3 : 7, requests: isQuick ? 4_000 : 10_000 })
       : []),
   ];
   printTable(figures);
@@ -172,7 +170,22 @@ try {
     );
   }
 } finally {
-  rawWorker.kill();
-  await system.stop();
   rmSync(folder, { recursive: true, force: true });
+}
+
+async function measureSystem(): Promise<Figure[]> {
+  process.stderr.write("starting PostgreSQL, Restate, server, worker and a raw worker\n");
+  const system = await startSystem(folder);
+  const rawWorker = await startRawWorker(system.adminUrl);
+  try {
+    return [
+      ...(isWanted("latency") ? await measureLatency(system) : []),
+      ...(isWanted("fairness")
+        ? await measureFairness(system, { rounds: isQuick ? 2 : 5, idleSamples: SAMPLES_PER_ROUND })
+        : []),
+    ];
+  } finally {
+    rawWorker.kill();
+    await system.stop();
+  }
 }

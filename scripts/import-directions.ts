@@ -53,6 +53,7 @@ export const DIRECTIONS: Readonly<Record<string, readonly string[] | "everything
     "worker/engine.ts",
     "worker/steps.ts",
     "worker/job.ts",
+    "worker/payloads.ts",
     "worker/queries.ts",
     "worker/worker-context.ts",
   ],

@@ -15,7 +15,7 @@ export interface Authenticator {
 }
 
 /** The name of whoever holds `auth.admin_token`. */
-export const ADMIN_TOKEN_NAME = "admin-token";
+const ADMIN_TOKEN_NAME = "admin-token";
 /** RFC 6750, section 2.1. */
 const BEARER = /^Bearer +([A-Za-z0-9._~+/-]+=*) *$/i;
 const JWT_SHAPE = /^[\w-]+\.[\w-]+\.[\w-]+$/;

@@ -52,7 +52,7 @@ export interface KeyVerifierOptions {
   readonly nowMs: () => number;
 }
 
-export const CACHE_MS = 5_000;
+const CACHE_MS = 5_000;
 const CACHE_LIMIT = 10_000;
 const TOUCH_INTERVAL_MS = 60_000;
 const FLUSH_MS = 1_000;

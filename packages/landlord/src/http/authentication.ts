@@ -33,7 +33,7 @@ const FAILURES: RateLimit = { requestsPerSecond: 1, burst: 20 };
 const LOOKUPS: RateLimit = { requestsPerSecond: 50, burst: 100 };
 const REALM = 'Bearer realm="landlord"';
 /** Whom the audit log names where nobody was recognised. */
-export const UNKNOWN_ACTOR = "unknown";
+const UNKNOWN_ACTOR = "unknown";
 /** Writes that tell of nothing an operator did. */
 const NOT_AUDITED = new Set(["reportProgress", "reportWorker", "removeWorker", "planTenant"]);
 const READS = new Set(["GET", "HEAD", "OPTIONS"]);

@@ -31,7 +31,7 @@ export async function measureApi(settings: {
   chmodSync(folder, 0o755);
   const log = {
     info: () => undefined,
-    warn: (_: object, message: string) => process.stderr.write(`${message}\n`),
+    warn: (_: object, text: string) => process.stderr.write(`${text}\n`),
   };
   const postgres = await startEmbeddedPostgres({
     dataDir: join(folder, "postgres"),
@@ -45,7 +45,7 @@ export async function measureApi(settings: {
       stdio: ["ignore", "inherit", "inherit", "ipc"],
     });
     children.push(raw);
-    const rawUrl = `http://127.0.0.1:${(await message(raw)).port}`;
+    const rawUrl = `http://127.0.0.1:${String((await message(raw))["port"])}`;
     const { child, url } = await startServer(postgres.url, folder);
     children.push(child);
     const ids = await fillFleet(postgres.url);

@@ -165,7 +165,7 @@ function drawLife(random: Random, tenantName: string): readonly Omit<Action, "id
     if (life < lives || random.chance(0.4)) {
       if (random.chance(0.2)) add("archive");
       add(random.chance(0.25) ? "force_delete" : "delete");
-    } else if (random.chance(0.4)) {
+    } else if (random.chance(0.45)) {
       add("archive");
       if (random.chance(0.5)) {
         atMs += random.pick([random.between(0, 1_000), random.between(1_000, 8_000)]);

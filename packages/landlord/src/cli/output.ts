@@ -1,5 +1,7 @@
 /** How the command line prints: escaped, aligned, and the same facts in every format. */
 import { Document, isScalar, visit } from "yaml";
+import { isJsonObject } from "../domain/json.ts";
+import { parseJsonPath, type JsonPath } from "./jsonpath.ts";
 
 /** The part of a stream that is used; `process.stdout` and `process.stderr` are such. */
 export interface Output {
@@ -8,8 +10,17 @@ export interface Output {
   readonly columns?: number | undefined;
 }
 
-export const OUTPUT_FORMATS = ["table", "json", "yaml"] as const;
-export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
+const OUTPUT_FORMATS = ["table", "wide", "json", "yaml", "ndjson", "name"] as const;
+export type OutputFormat = (typeof OUTPUT_FORMATS)[number] | JsonPath;
+const JSON_PATH = "jsonpath=";
+
+/** What `-o` takes. Throws Error with a sentence that says what it could be. */
+export function parseOutputFormat(text: string): OutputFormat {
+  const known = OUTPUT_FORMATS.find((format) => format === text);
+  if (known !== undefined) return known;
+  if (text.startsWith(JSON_PATH)) return parseJsonPath(text.slice(JSON_PATH.length));
+  throw new Error(`use one of ${OUTPUT_FORMATS.join(", ")}, ${JSON_PATH}EXPR`);
+}
 
 // Control characters, line and paragraph separators, and the marks that reorder text: with them, a server's text
 // could move the cursor, recolour what stands above, or fake a prompt.
@@ -34,6 +45,26 @@ export function printable(text: string): string {
 export function toJson(value: unknown): string {
   // Line breaks of the layout stay; those inside strings are escaped already.
   return `${JSON.stringify(value, null, 2).replace(UNSAFE, (each) => (each === "\n" ? each : unicodeEscape(each)))}\n`;
+}
+
+/** As one line of NDJSON. */
+export function toJsonLine(value: unknown): string {
+  return `${JSON.stringify(value).replace(UNSAFE, unicodeEscape)}\n`;
+}
+
+/** The things in an answer: those of a list, of an object that holds one list, or the thing itself. */
+export function itemsOf(value: unknown): readonly unknown[] {
+  if (Array.isArray(value)) return value;
+  if (!isJsonObject(value) || "name" in value) return [value];
+  const lists = Object.values(value).filter(Array.isArray) as unknown[][];
+  return lists.length === 1 ? (lists[0] ?? []) : [value];
+}
+
+/** The name of a thing, or what comes closest. */
+export function nameOf(item: unknown): string {
+  if (!isJsonObject(item)) return String(item);
+  const name = item["name"] ?? item["tenant_name"] ?? item["id"] ?? item["generation"] ?? "";
+  return typeof name === "string" ? name : JSON.stringify(name);
 }
 
 /** As YAML; any parser reads the very same value back. */

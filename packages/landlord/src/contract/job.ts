@@ -166,7 +166,6 @@ export const planAnswerSchema = z.object({
     )
     .max(1_000),
 });
-export type PlanAnswer = z.infer<typeof planAnswerSchema>;
 
 /** The answer to `logs`. */
 export const logsAnswerSchema = z.object({ logs: z.string() });

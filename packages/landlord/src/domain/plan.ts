@@ -25,7 +25,7 @@ export interface FieldChange {
   readonly to: Json | undefined;
 }
 
-export const FIELD_CHANGES_LIMIT = 1_000;
+const FIELD_CHANGES_LIMIT = 1_000;
 
 /** The heaviest of the actions; `none` for no change at all. */
 export function heaviestAction(changes: readonly Pick<PlannedChange, "action">[]): ChangeAction {

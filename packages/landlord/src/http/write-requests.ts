@@ -21,7 +21,7 @@ const planned = {
 };
 
 /** On every write. */
-export const writeHeaders = z.object({
+const writeHeaders = z.object({
   ...planned,
   "landlord-priority": prioritySchema
     .optional()

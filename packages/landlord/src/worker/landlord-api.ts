@@ -66,7 +66,7 @@ export function createLandlordApi(settings: LandlordApiSettings): LandlordApi {
       const what = settings.token === null ? "wants credentials" : "does not accept worker.api_token";
       const message = `The Landlord API at ${base} ${what} (${status} to ${path}): set worker.api_token to the secret of a key with the role worker.`;
       settings.onRefused?.(message);
-      throw new LandlordError("api_token_refused", message);
+      throw new LandlordError("api_refused", message);
     }
     if (status >= 400) {
       throw new LandlordError(

@@ -57,7 +57,8 @@ export function startSelfReport(
     }
     if (stopped) return;
     const isKnown = registeredAt !== null;
-    timer = setTimeout(() => (running = report()), isKnown ? REPORT_INTERVAL_MS : FIRST_REPORTS_MS);
+    const again = (): void => void (running = report());
+    timer = setTimeout(again, isKnown ? REPORT_INTERVAL_MS : FIRST_REPORTS_MS);
     timer.unref();
   }
 

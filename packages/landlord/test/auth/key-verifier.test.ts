@@ -102,8 +102,11 @@ test("an expiry counts to the moment, within the cache", async () => {
 });
 
 test("its use is noted once a minute, and the first one is told", async () => {
-  for (nowMs = 0; nowMs < 60_000; nowMs += 100) await verifier.verify(SECRET);
-  await verifier.stop();
+  for (nowMs = 0; nowMs < 60_000; nowMs += 100) {
+    await verifier.verify(SECRET);
+    // Writes what is to be written, as it would be every second.
+    if (nowMs % 1_000 === 0) await verifier.stop();
+  }
   expect(touches).toEqual([["k"]]);
   expect(firstUses).toEqual(["k"]);
   nowMs = 60_100;

@@ -1,6 +1,6 @@
 /** Compute that exists in memory only, with the fences of the real ones: for unit tests, simulation and benchmarks. */
 import { setTimeout as delay } from "node:timers/promises";
-import { canonicalJson, type JsonObject, pointerSegment } from "../../domain/json.ts";
+import type { JsonObject } from "../../domain/json.ts";
 import { changedFields } from "../../domain/plan.ts";
 import {
   type ApplyResult,

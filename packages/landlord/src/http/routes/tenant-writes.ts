@@ -103,6 +103,10 @@ export function registerTenantWriteRoutes(app: App, dependencies: HttpDependenci
       ),
   );
 
+  registerRemovalRoutes(app, dependencies);
+}
+
+function registerRemovalRoutes(app: App, dependencies: HttpDependencies): void {
   app.post(
     "/v1/tenants/:id/archive",
     {

@@ -44,13 +44,15 @@ export function createSimulatedStore(
     newestEvent: () => statement("newestEvent", () => clients.newestEvent(database)),
     listOperations: (page) => statement("listOperations", () => clients.listOperations(database, page)),
     recordProgress: (hint) => statement("recordProgress", () => clients.recordProgress(database, hint)),
-    listOperationEvents: ({ operationId }) =>
-      statement("listOperationEvents", () =>
-        [...database.tables.events.values()]
+    listOperationEvents: ({ idOrName, scope = null, operationId }) =>
+      statement("listOperationEvents", () => {
+        const known = clients.listOperations(database, { idOrName, scope, limit: Infinity, offset: 0 });
+        if (!known.some(({ id }) => id === operationId)) return null;
+        return [...database.tables.events.values()]
           .filter((row) => row.operationId === operationId)
           .map(({ event }) => event)
-          .slice(0, EVENTS_LIMIT),
-      ),
+          .slice(0, EVENTS_LIMIT);
+      }),
     listBreakers,
     ping: () => statement("ping", () => undefined),
     claimDue: (params) =>

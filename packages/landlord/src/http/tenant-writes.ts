@@ -5,6 +5,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { canonicalJson, configHash, mergePatch, type Json, type JsonObject } from "../domain/json.ts";
+import { ANONYMOUS } from "../domain/principal.ts";
 import { requestedTenant } from "../domain/new-tenant.ts";
 import type { Intent, Tenant } from "../domain/tenant.ts";
 import {
@@ -76,9 +77,10 @@ function insert(
   return store.createTenant({ tenant, actor, lane, idempotency });
 }
 
-/** Everybody has keys of their own: nobody is answered what another one created. */
+/** Everybody has keys of their own: nobody is answered what another one created. No header has a line break in it. */
 function keyOf(principal: string, key: string | undefined): string | null {
-  return key === undefined ? null : `${principal}/${key}`;
+  if (key === undefined) return null;
+  return principal === ANONYMOUS.name ? key : `${principal}\n${key}`;
 }
 
 async function replayed(

@@ -352,7 +352,12 @@ export interface TenantStore {
     readonly phase: string;
     readonly message: string;
   }): Promise<boolean>;
-  listOperationEvents(params: { readonly operationId: string }): Promise<readonly OperationEvent[]>;
+  /** The newest 100, oldest first; null when this tenant, as far as it is in scope, has no such operation. */
+  listOperationEvents(params: {
+    readonly idOrName: string;
+    readonly scope?: Selector | null;
+    readonly operationId: string;
+  }): Promise<readonly OperationEvent[] | null>;
   /** Makes a chore due now. `options` hold for its next run. Answers when it was requested. */
   requestChore(params: { readonly name: string; readonly options: JsonObject }): Promise<Date>;
   /** Null when it never was due. */

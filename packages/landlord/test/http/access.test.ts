@@ -1,4 +1,5 @@
 /** Who may call what: every operation of the API, as every role and as nobody. */
+import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
 import { PERMISSIONS } from "../../src/auth/permissions.ts";
 import { ROLES, type Role } from "../../src/domain/principal.ts";
@@ -232,9 +233,12 @@ describe("a key with a scope", () => {
   it("does not see what lies outside: every operation on a tenant is 404, also for an admin", async () => {
     const outside = await create(admin, { labels: { team: "b" } });
     const me = await scoped("admin");
-    const onTenant = operations.filter(
-      ({ path, id }) => path.startsWith("/v1/tenants/{id}") && id !== "listOperationEvents",
+    const onTenant = operations.filter(({ path }) => path.startsWith("/v1/tenants/{id}"));
+    const ledger = await admin.call<{ operations: { id: string }[] }>(
+      "GET",
+      `/v1/tenants/${outside.id}/operations`,
     );
+    const operationId = ledger.body.operations[0]?.id ?? randomUUID();
     expect(onTenant.length).toBeGreaterThan(10);
     const bodies: Readonly<Record<string, unknown>> = {
       updateTenant: { labels: { team: "a" } },
@@ -244,7 +248,11 @@ describe("a key with a scope", () => {
     };
     for (const key of [outside.id, outside.name]) {
       for (const { method, path, id } of onTenant) {
-        const answer = await me.call(method, path.replace("{id}", key), bodies[id]);
+        const answer = await me.call(
+          method,
+          path.replace("{id}", key).replace("{operation_id}", operationId),
+          bodies[id],
+        );
         expect(answer.status, `${id}: ${JSON.stringify(answer.body)}`).toBe(404);
       }
     }

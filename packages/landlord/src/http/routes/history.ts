@@ -11,6 +11,7 @@ import {
 import { notFound } from "../change.ts";
 import type { HttpDependencies } from "../dependencies.ts";
 import { principalOf } from "../principal.ts";
+import { HttpError } from "../problem.ts";
 import { problems } from "../responses.ts";
 import { renderOperation, renderTransition } from "../render.ts";
 import type { App } from "../app.ts";
@@ -78,9 +79,14 @@ export function registerHistoryRoutes(app: App, dependencies: HttpDependencies):
     async (request) => {
       const { operation_id: operationId, id: idOrName } = request.params;
       const { scope } = principalOf(request);
-      const known = await store.listTransitions({ idOrName, scope, limit: 1, offset: 0 });
-      if (known.length === 0) throw notFound(idOrName);
-      const events = await store.listOperationEvents({ operationId });
+      const events = await store.listOperationEvents({ idOrName, scope, operationId });
+      if (events === null) {
+        throw new HttpError(
+          404,
+          "operation_not_found",
+          `Tenant "${idOrName}" has no operation ${operationId}; GET /v1/tenants/${idOrName}/operations lists them.`,
+        );
+      }
       return { events: events.map((event) => ({ ...event, at: event.at.toISOString() })) };
     },
   );

@@ -2,6 +2,7 @@
 import { sql, type Kysely, type RawBuilder, type Selectable, type SelectQueryBuilder } from "kysely";
 import { LANES } from "../../domain/tenant.ts";
 import { LandlordError } from "../../domain/errors.ts";
+import type { Selector } from "../../domain/selector.ts";
 import type {
   CreateOutcome,
   CreateTenant,
@@ -98,21 +99,8 @@ export function createTenantStore(db: Kysely<Database>): TenantStore {
       }),
     listOperations: ({ idOrName, scope = null, limit, offset }) =>
       guarded(async () => {
-        const column = UUID_PATTERN.test(idOrName) ? "tenant_id" : "tenant_name";
-        const rows = await db
-          .selectFrom("operations")
+        const rows = await operationsOf(db, idOrName, scope)
           .selectAll()
-          .where(column, "=", idOrName)
-          // The ledger has no labels: the history tells whose it is.
-          .$if(scope !== null, (query) =>
-            query.where("tenant_id", "in", (eb) =>
-              eb
-                .selectFrom("transitions")
-                .select("tenant_id")
-                .where(column, "=", idOrName)
-                .where(labelsMatch(scope ?? [])),
-            ),
-          )
           .orderBy("created_at", "desc")
           .limit(limit)
           .offset(offset)
@@ -120,22 +108,37 @@ export function createTenantStore(db: Kysely<Database>): TenantStore {
         return rows.map(toOperationRecord);
       }),
     recordProgress: (params) => guarded(() => recordProgress(db, params)),
-    listOperationEvents: ({ operationId }) =>
-      guarded(async () =>
-        db
+    listOperationEvents: ({ idOrName, scope = null, operationId }) =>
+      guarded(async () => {
+        const known = await operationsOf(db, idOrName, scope)
+          .select("id")
+          .where("id", "=", operationId)
+          .executeTakeFirst();
+        if (known === undefined) return null;
+        return db
           .selectFrom("operation_events")
           .select(["at", "phase", "message"])
           .where("operation_id", "=", operationId)
           .orderBy("id")
           .limit(OPERATION_EVENTS_LIMIT)
-          .execute(),
-      ),
+          .execute();
+      }),
     requestChore: (params) => guarded(() => requestChore(db, params)),
     getChore: ({ name }) => guarded(() => getChore(db, name)),
     listOrphans: ({ limit }) => guarded(() => listOrphans(db, limit)),
     listBreakers: () => guarded(() => listBreakers(db)),
     ping: () => guarded(async () => void (await sql`SELECT 1`.execute(db))),
   };
+}
+
+function operationsOf(db: Kysely<Database>, idOrName: string, scope: Selector | null) {
+  const column = UUID_PATTERN.test(idOrName) ? "tenant_id" : "tenant_name";
+  const own = db.selectFrom("operations").where(column, "=", idOrName);
+  if (scope === null) return own;
+  // The ledger has no labels: the history tells whose it is.
+  return own.where("tenant_id", "in", (from) =>
+    from.selectFrom("transitions").select("tenant_id").where(column, "=", idOrName).where(labelsMatch(scope)),
+  );
 }
 
 /** All breakers: one for each engine and compute provider. */

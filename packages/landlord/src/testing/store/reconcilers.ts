@@ -364,17 +364,23 @@ const keepsHints: StoreBehaviour = {
   essential: false,
   async prove(harness) {
     const store = await harness.open();
-    await created(store);
+    const { id: idOrName } = await created(store);
     const taken = await claimOne(store);
     const opening = newOperation(taken);
     await store.commit([commitOf(taken, { newOperation: opening })]);
     const { id: operationId, executionId } = opening.operation;
     assert.equal(await store.recordProgress({ executionId, phase: "pulling", message: "half" }), true);
     assert.equal(await store.recordProgress({ executionId: "stranger", phase: "p", message: "" }), false);
-    const events = await store.listOperationEvents({ operationId });
+    const events = await store.listOperationEvents({ idOrName, operationId });
     assert.deepEqual(
-      events.map(({ phase, message }) => [phase, message]),
+      events?.map(({ phase, message }) => [phase, message]),
       [["pulling", "half"]],
+    );
+    const other = await created(store);
+    assert.equal(
+      await store.listOperationEvents({ idOrName: other.id, operationId }),
+      null,
+      "nobody else's operation",
     );
   },
 };

@@ -1,9 +1,10 @@
 /** Read-only questions of the API about compute, put to a worker through the engine. */
 import type { ComputeCatalog, ComputeQuestions } from "../http/dependencies.ts";
+import { isProblemCode, type ProblemCode } from "../contract/problem-codes.ts";
 import { LandlordError, UnavailableError } from "../domain/errors.ts";
 import type { Tenant } from "../domain/tenant.ts";
 import { logs, observe, plan } from "../workflow/ask-compute.ts";
-import { EngineRejectedError, QueryFailedError, type WorkflowProvider } from "../workflow/provider.ts";
+import type { WorkflowProvider } from "../workflow/provider.ts";
 
 /** Below the 15 s after which existing clients give up, so that they hear why. */
 const QUESTION_TIMEOUT_MS = 10_000;
@@ -59,8 +60,13 @@ async function answered<Answer>(ask: () => Promise<Answer>): Promise<Answer> {
   try {
     return await ask();
   } catch (error) {
-    if (error instanceof QueryFailedError || error instanceof EngineRejectedError)
-      throw new UnavailableError(error.code, error.message, { cause: error });
-    throw error;
+    if (!(error instanceof LandlordError)) throw error;
+    throw new UnavailableError(codeOf(error), error.message, { cause: error });
   }
+}
+
+/** Engines, those of packages too, have codes that say more than the API promises. */
+function codeOf(error: LandlordError): ProblemCode {
+  if (isProblemCode(error.code)) return error.code;
+  return error instanceof UnavailableError ? "engine_unavailable" : "engine_rejected";
 }

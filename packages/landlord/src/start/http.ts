@@ -1,6 +1,6 @@
 /** The API of a server, from its configuration: what its routes need, where it listens, how it ends. */
 import type { AddressInfo } from "node:net";
-import type { Config } from "../config/schema.ts";
+import { computeBlocks, type Config } from "../config/schema.ts";
 import { WORKFLOW_NAME } from "../contract/job.ts";
 import { LandlordError, messageOf } from "../domain/errors.ts";
 import type { App } from "../http/app.ts";
@@ -69,21 +69,27 @@ export function httpSettings({ auth, http }: Config, tls: TlsSettings | null): H
   };
 }
 
-/** Without authentication whoever reaches the port may run commands. */
+/** Without authentication whoever reaches the port may run commands; with it, whoever may write tenants. */
 export function refuseOpenBind(config: Config, logger: Logger): void {
   const { host, tls } = config.http;
   if (host === "localhost" || host === "::1" || host.startsWith("127.")) return;
-  if (config.auth.enabled) {
-    if (tls !== undefined) return;
-    logger.warn(
-      { host },
-      "THE API LISTENS BEYOND LOOPBACK WITHOUT TLS: tokens cross the network in the clear unless a proxy in front ends TLS. Set http.tls, or bind to the proxy's side only",
+  if (!config.auth.enabled) {
+    throw new LandlordError(
+      "open_bind_refused",
+      `http.host is ${host}: without authentication the API listens on loopback only. Set auth.enabled and auth.admin_token (or auth.oidc), or set http.host to 127.0.0.1.`,
     );
-    return;
   }
-  throw new LandlordError(
-    "open_bind_refused",
-    `http.host is ${host}: without authentication the API listens on loopback only. Set auth.enabled and auth.admin_token (or auth.oidc), or set http.host to 127.0.0.1.`,
+  const commands = computeBlocks(config.compute).get("process");
+  if (commands !== undefined && commands["allow_beyond_loopback"] !== true) {
+    throw new LandlordError(
+      "process_beyond_loopback",
+      `http.host is ${host}, and compute.process runs any command that a client sends. Set compute.process.allow_beyond_loopback if that is meant, remove compute.process, or set http.host to 127.0.0.1.`,
+    );
+  }
+  if (tls !== undefined) return;
+  logger.warn(
+    { host },
+    "THE API LISTENS BEYOND LOOPBACK WITHOUT TLS: tokens cross the network in the clear unless a proxy in front ends TLS. Set http.tls, or bind to the proxy's side only",
   );
 }
 

@@ -1,4 +1,6 @@
 /** The program: the composition root behind the command line. */
+import { createInterface } from "node:readline";
+import { text } from "node:stream/consumers";
 import { runCli } from "../cli/app.ts";
 import type { ConfigSchemas, RunOptions, SchemaSources } from "../cli/context.ts";
 import { loadConfig } from "../config/load.ts";
@@ -74,6 +76,15 @@ async function runDev(options: RunOptions): Promise<number> {
   return runDevelopment(loaded, options, loggerOf(loaded.config));
 }
 
+async function firstLine(stream: NodeJS.ReadableStream): Promise<string> {
+  const lines = createInterface({ input: stream });
+  for await (const line of lines) {
+    lines.close();
+    return line;
+  }
+  return "";
+}
+
 // `landlord list | head`: a reader that has seen enough is no failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code !== "EPIPE") throw error;
@@ -85,7 +96,13 @@ process.exitCode = await runCli(process.argv.slice(2), {
   runWorker,
   runMigrate,
   runDev,
+  examine: async (config) => (await import("./doctor.ts")).examine(config),
   configSchemas: prepare,
+  input: {
+    isTerminal: process.stdin.isTTY === true && process.stderr.isTTY === true,
+    readLine: () => firstLine(process.stdin),
+    readAll: () => text(process.stdin),
+  },
   stdout: process.stdout,
   stderr: process.stderr,
   env: environment(),

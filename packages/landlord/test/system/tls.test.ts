@@ -118,6 +118,16 @@ describe("beyond loopback", () => {
     expect(quiet.warnings.some((message) => message.includes("WITHOUT TLS"))).toBe(false);
   });
 
+  it("commands of clients are run only where that is allowed", async () => {
+    const open = { "http.host": "0.0.0.0", ...AUTH, ...tls() };
+    await expect(start({ ...open, "compute.process": {} })).rejects.toThrow(
+      expect.objectContaining({ code: "process_beyond_loopback" }),
+    );
+    const allowed = { "compute.process": { allow_beyond_loopback: true } };
+    expect((await start({ ...open, ...allowed })).url).toMatch(/^https:/);
+    expect((await start({ ...AUTH, "compute.process": {} })).url).toMatch(/^http:/);
+  });
+
   it("authentication that nobody can pass is warned of", async () => {
     const { warnings } = await start({ "auth.enabled": "true" });
     await expect.poll(() => warnings.some((message) => message.includes("nobody can get in"))).toBe(true);

@@ -103,6 +103,11 @@ const engineConfigShape = {
     default: 10_485_760,
     description: "Size of a tenant's log beyond which it is cut; one older part is kept",
   }),
+  allow_beyond_loopback: z.boolean().optional().meta({
+    default: false,
+    description:
+      "Let this provider be used by a server whose API listens beyond loopback: whoever may write tenants there runs commands on the workers' hosts",
+  }),
   defaults: z
     .strictObject({ ...tenantShape, command: tenantShape.command.optional() })
     .optional()

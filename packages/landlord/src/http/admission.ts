@@ -1,5 +1,6 @@
 /** Bounds what one server works on at once: what cannot be done soon is refused now, and not queued. */
 import type { FastifyReply } from "fastify";
+import type { ProblemCode } from "../contract/problem-codes.ts";
 import { HttpError } from "./problem.ts";
 
 export interface Admission {
@@ -9,7 +10,7 @@ export interface Admission {
   leave(reply: Pick<FastifyReply, "raw">): void;
 }
 
-export function createAdmission(limit: number, code: string, refusal: string): Admission {
+export function createAdmission(limit: number, code: ProblemCode, refusal: string): Admission {
   const admitted = new Set<FastifyReply["raw"]>();
   return {
     enter({ raw }) {

@@ -19,6 +19,7 @@ import {
 import { randomUUID } from "node:crypto";
 import type { Socket } from "node:net";
 import type { AppDependencies, HttpSettings, TlsSettings } from "./dependencies.ts";
+import type { ProblemCode } from "../contract/problem-codes.ts";
 import { registerJsonBodies } from "./json-body.ts";
 import { createAdmission } from "./admission.ts";
 import { registerAccess } from "./authentication.ts";
@@ -171,7 +172,7 @@ function unknownRoute(
   url: string,
 ): {
   readonly status: number;
-  readonly code: string;
+  readonly code: ProblemCode;
   readonly message: string;
   readonly details: readonly string[];
 } {
@@ -217,7 +218,7 @@ function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void
   );
 }
 
-const BROKEN_REQUESTS: Readonly<Record<string, readonly [status: number, code: string, message: string]>> = {
+const BROKEN_REQUESTS: Readonly<Record<string, readonly [status: number, code: ProblemCode, message: string]>> = {
   HPE_HEADER_OVERFLOW: [431, "headers_too_large", "The headers are too large."],
   ERR_HTTP_REQUEST_TIMEOUT: [408, "request_timeout", "The request did not arrive in time."],
 };

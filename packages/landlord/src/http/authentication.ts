@@ -6,6 +6,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Authenticator } from "../auth/authenticator.ts";
 import { NotAdmittedError, UnauthenticatedError } from "../auth/errors.ts";
 import { ANONYMOUS_IDENTITY, type Identity } from "../auth/identity.ts";
+import { isProblemCode } from "../contract/problem-codes.ts";
 import { FLEET_WIDE, PERMISSIONS } from "../auth/permissions.ts";
 import { LandlordError } from "../domain/errors.ts";
 import type { Role } from "../domain/principal.ts";
@@ -69,7 +70,7 @@ export function registerAccess(app: App, access: Access): void {
   function refusal(error: unknown, request: FastifyRequest, reply: FastifyReply): unknown {
     const status =
       error instanceof UnauthenticatedError ? 401 : error instanceof NotAdmittedError ? 403 : null;
-    if (status === null || !(error instanceof LandlordError)) return error;
+    if (status === null || !(error instanceof LandlordError) || !isProblemCode(error.code)) return error;
     const verdict = failures.take(request.ip);
     if (!verdict.allowed) return tooMany(reply, verdict.retryAfterSeconds, "failed authentications");
     const isMissing = request.headers.authorization === undefined;

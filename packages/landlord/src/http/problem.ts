@@ -3,14 +3,16 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import { STATUS_CODES } from "node:http";
 import { hasZodFastifySchemaValidationErrors } from "fastify-type-provider-zod";
 import { LandlordError, UnavailableError, messageOf } from "../domain/errors.ts";
+import { isProblemCode, type ProblemCode } from "../contract/problem-codes.ts";
 import type { Problem } from "../contract/system.ts";
 import type { Logger } from "../telemetry/logger.ts";
 
 /** An error that knows the status of its answer. */
 export class HttpError extends LandlordError {
   readonly status: number;
+  declare readonly code: ProblemCode;
 
-  constructor(status: number, code: string, message: string, details: readonly string[] = []) {
+  constructor(status: number, code: ProblemCode, message: string, details: readonly string[] = []) {
     super(code, message, { details });
     this.status = status;
   }
@@ -22,7 +24,7 @@ const RETRY_AFTER_SECONDS = 2;
 export function buildProblem(
   request: Pick<FastifyRequest, "id" | "url">,
   status: number,
-  code: string,
+  code: ProblemCode,
   message: string,
   details: readonly string[] = [],
 ): Problem {
@@ -71,7 +73,7 @@ export function sendError(
 
 interface Classified {
   readonly status: number;
-  readonly code: string;
+  readonly code: ProblemCode;
   readonly message: string;
   readonly details: readonly string[];
 }
@@ -80,7 +82,7 @@ function classify(error: unknown): Classified {
   if (error instanceof HttpError) {
     return { status: error.status, code: error.code, message: error.message, details: error.details };
   }
-  if (error instanceof UnavailableError) {
+  if (error instanceof UnavailableError && isProblemCode(error.code)) {
     return { status: 503, code: error.code, message: error.message, details: [] };
   }
   if (hasZodFastifySchemaValidationErrors(error)) {

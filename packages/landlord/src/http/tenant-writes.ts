@@ -23,6 +23,7 @@ import { HttpError } from "./problem.ts";
 import {
   archived,
   change,
+  contention,
   described,
   deleting,
   raised,
@@ -159,7 +160,8 @@ export async function applyTenant(
       const isRace =
         error instanceof HttpError &&
         (stored === null ? error.code === "name_taken" : error.code === "tenant_not_found");
-      if (!isRace || attempt >= APPLY_ATTEMPTS) throw error;
+      if (isRace && attempt < APPLY_ATTEMPTS) continue;
+      throw stored === null && isRace ? contention() : error;
     }
   }
 }

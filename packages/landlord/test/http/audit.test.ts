@@ -128,6 +128,19 @@ describe("an entry", () => {
     expect(await entryOf("odd")).toMatchObject({ action: "deleteTenant", tenant: "a\u{fffd}b" });
   });
 
+  it("tells of a forced delete, with what may be left", async () => {
+    const { id } = await create(admin);
+    expect((await admin.call("DELETE", `/v1/tenants/${id}?force=true`)).status).toBe(202);
+    const [entry] = await eventually(
+      async () => {
+        const found = await entries(`tenant=${id}&action=deleteTenant`);
+        return found.entries.length === 1 && found.entries;
+      },
+      { what: "the entry is written" },
+    );
+    expect(entry?.["detail"]).toMatchObject({ force: true, may_remain: { scopes: [], resource_ids: {} } });
+  });
+
   it("is not made of reads, nor of a worker's progress", async () => {
     const worker = await newKey(system.url, "worker");
     await admin.call("GET", "/v1/tenants", undefined, { "x-request-id": "a-read" });

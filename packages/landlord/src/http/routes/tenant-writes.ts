@@ -158,6 +158,7 @@ function registerRemovalRoutes(app: App, dependencies: HttpDependencies): void {
         resource_ids: { ...tenant.observed.resourceIds },
         execution_id: executionId,
       };
+      request.auditDetail = { force: true, may_remain: remains };
       return reply.status(202).send({ ...renderTenant(tenant), may_remain: remains });
     },
   );

@@ -298,6 +298,16 @@ describe("a key with a scope", () => {
     expect((await me.call("PATCH", `/v1/tenants/${mine.id}`, { labels: { more: "x" } })).status).toBe(200);
   });
 
+  it("is not answered what another one created with the same Idempotency-Key", async () => {
+    const body = { name: freshName(), compute_provider: "mock", compute_config: {}, labels: { team: "a" } };
+    const headers = { "idempotency-key": "shared" };
+    expect((await admin.call("POST", "/v1/tenants", body, headers)).status).toBe(201);
+    const again = await admin.call("POST", "/v1/tenants", body, headers);
+    expect([again.status, again.headers.get("idempotent-replayed")]).toEqual([201, "true"]);
+    const me = await scoped("operator");
+    expectProblem(await me.call("POST", "/v1/tenants", body, headers), 409, "name_taken");
+  });
+
   it("does not hand out keys, nor read what concerns everybody", async () => {
     const me = await scoped("admin");
     for (const [method, path, body] of [

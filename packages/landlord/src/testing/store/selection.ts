@@ -78,6 +78,7 @@ const pages: StoreBehaviour = {
         assert.equal(page.total, after === null ? 7 : null, "counted when it is asked for");
         assert.ok(page.tenants.length <= limit);
         seen.push(...page.tenants.map(({ name }) => name));
+        assert.ok(seen.length <= names.length, "no page comes twice");
         after = page.next;
       } while (after !== null);
       assert.deepEqual(seen.toSorted(), names, `pages of ${limit}`);

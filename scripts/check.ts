@@ -74,6 +74,7 @@ const CHECKS: readonly Check[] = [
   generated("OpenAPI document", "openapi/openapi.json"),
   generated("client schema", "packages/client/src/schema.ts"),
   generated("configuration reference", "docs/configuration.md"),
+  generated("reference of errors", "docs/errors.md"),
   ...["process", "docker", "ecs", "mock"].map((name) =>
     generated(`reference of ${name}`, `docs/${name}-compute.md`),
   ),

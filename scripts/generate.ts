@@ -7,6 +7,7 @@ import { renderConfigurationReference } from "../packages/landlord/src/config/re
 import { computeRegistry, computeSchemas } from "../packages/landlord/src/start/compute-registry.ts";
 import type { ComputeRegistry } from "../packages/landlord/src/compute/registry.ts";
 import { withComputeReference } from "./compute-reference.ts";
+import { renderErrorReference } from "./error-reference.ts";
 import { openApiDocument } from "./openapi-document.ts";
 import { ROOT } from "./source-files.ts";
 
@@ -29,6 +30,7 @@ export async function generateFiles(): Promise<readonly GeneratedFile[]> {
     { path: "openapi/openapi.json", text: `${JSON.stringify(document, null, 2)}\n` },
     { path: "packages/client/src/schema.ts", text: `// ${NOTICE}\n\n${schema}` },
     { path: "docs/configuration.md", text: `<!-- ${NOTICE} -->\n\n${reference}` },
+    { path: "docs/errors.md", text: `<!-- ${NOTICE} -->\n\n${renderErrorReference(document)}` },
   ];
 }
 

@@ -27,6 +27,7 @@ export interface Operation {
 
 interface Response {
   readonly description?: string;
+  readonly "x-problem-codes"?: readonly string[];
   readonly content?: Readonly<Record<string, { readonly schema: { readonly $ref?: string } }>>;
 }
 

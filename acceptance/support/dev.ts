@@ -147,7 +147,7 @@ export async function until(
   throw new Error(`not within ${timeoutMs} ms: ${what}`, { cause: last });
 }
 
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once("error", reject);

@@ -1408,6 +1408,24 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
+            /** @description Forbidden: `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     getReadiness: {
@@ -1428,6 +1446,15 @@ export interface operations {
                     "application/json": components["schemas"]["Readiness"];
                 };
             };
+            /** @description Forbidden: `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Service Unavailable */
             503: {
                 headers: {
@@ -1435,6 +1462,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Readiness"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1448,7 +1484,10 @@ export interface operations {
                 outcome?: "allowed" | "denied" | "failed";
                 /** @description The next_page_token of the page before, with the same filters. */
                 page_token?: string;
-                /** @description RFC 3339; inclusive */
+                /**
+                 * @description RFC 3339; inclusive
+                 * @example 2026-11-22T00:00:00Z
+                 */
                 since?: string;
                 /** @description As the requests named it: UUID or name */
                 tenant?: string;
@@ -1468,9 +1507,11 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AuditList"];
+                    /** @example {"id":1,"at":"2026-11-22T08:59:10.434Z","actor":"ci","role":"operator","action":"createTenant","outcome":"allowed","status":201,"code":null,"tenant":"37ae6f26-c4fa-47d1-836d-312f1a52493b","request_id":"e4b3992d-6655-4820-9b84-309b39486ab1","remote_address":"127.0.0.1","detail":{"method":"key"}} */
+                    "application/x-ndjson": string;
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_page_token`, `invalid_request` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1479,7 +1520,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unauthorized */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -1488,7 +1529,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed`, `outside_scope` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1497,7 +1538,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too Many Requests */
+            /** @description Too Many Requests: `rate_limited` */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -1506,8 +1547,17 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1520,6 +1570,7 @@ export interface operations {
     getComputeConfig: {
         parameters: {
             query: {
+                /** @example process */
                 provider: string;
             };
             header?: never;
@@ -1537,8 +1588,53 @@ export interface operations {
                     "application/json": components["schemas"]["ComputeConfig"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_request`, `unknown_compute_provider` */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1566,6 +1662,51 @@ export interface operations {
                     "application/json": components["schemas"]["ComputeEngineList"];
                 };
             };
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     getComputeEngine: {
@@ -1573,6 +1714,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                /** @example acme */
                 name: string;
             };
             cookie?: never;
@@ -1588,7 +1730,7 @@ export interface operations {
                     "application/json": components["schemas"]["ComputeEngine"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_request` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1597,8 +1739,53 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `unknown_compute_provider` */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1611,9 +1798,15 @@ export interface operations {
     watchEvents: {
         parameters: {
             query?: {
-                /** @description The id of the last event that was handled: what follows it is sent. `oldest`: everything that is kept. Without it: from now on. */
+                /**
+                 * @description The id of the last event that was handled: what follows it is sent. `oldest`: everything that is kept. Without it: from now on.
+                 * @example oldest
+                 */
                 after?: string;
-                /** @description Label selector: key=value, key!=value, key in (a,b), key notin (a,b), key, !key; joined by commas. */
+                /**
+                 * @description Label selector: key=value, key!=value, key in (a,b), key notin (a,b), key, !key; joined by commas.
+                 * @example env=prod,tier!=free
+                 */
                 selector?: string;
                 /** @description Only events of this tenant, by UUID, or by the name that it had then. */
                 tenant?: string;
@@ -1634,10 +1827,15 @@ export interface operations {
                 };
                 content: {
                     "application/vnd.landlord.event+json": components["schemas"]["TenantEvent"];
+                    /**
+                     * @example id: MS4xNzYwLmpXYTg4M2hDb0Y3NQ
+                     *     event: transition
+                     *     data: {"tenant_id":"37ae6f26-c4fa-47d1-836d-312f1a52493b","tenant_name":"acme","from_status":"provisioning","to_status":"ready","reason":"ready","message":"","generation":1,"actor":"reconciler","request_id":null,"operation_id":"1e71c8de-b89c-4b86-b912-c496060f9054","at":"2026-11-22T08:59:11.045Z","labels":{"env":"prod","team":"payments"}}
+                     */
                     "text/event-stream": string;
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_request`, `invalid_token` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1646,7 +1844,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Gone */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Gone: `watch_expired` */
             410: {
                 headers: {
                     [name: string]: unknown;
@@ -1655,8 +1871,26 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `events_unavailable`, `oidc_unavailable`, `overloaded`, `too_many_watchers` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1671,6 +1905,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                /** @example 010ffd2a-bff8-4af5-956e-ff168ef27710 */
                 execution_id: string;
             };
             cookie?: never;
@@ -1688,7 +1923,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_request`, `malformed_json` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1697,7 +1932,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `execution_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1706,7 +1959,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Payload Too Large */
+            /** @description Payload Too Large: `body_too_large` */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -1715,7 +1968,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unsupported Media Type */
+            /** @description Unsupported Media Type: `unsupported_media_type` */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -1724,8 +1977,26 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1753,7 +2024,7 @@ export interface operations {
                     "application/json": components["schemas"]["Identity"];
                 };
             };
-            /** @description Unauthorized */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -1762,7 +2033,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1771,7 +2042,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too Many Requests */
+            /** @description Too Many Requests: `rate_limited` */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -1780,8 +2051,17 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1809,8 +2089,44 @@ export interface operations {
                     "application/json": components["schemas"]["Summary"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1838,8 +2154,44 @@ export interface operations {
                     "application/json": components["schemas"]["Sweep"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed`, `outside_scope` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1871,7 +2223,7 @@ export interface operations {
                     "application/json": components["schemas"]["Sweep"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_request`, `malformed_json` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1880,7 +2232,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Payload Too Large */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed`, `outside_scope` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload Too Large: `body_too_large` */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -1889,7 +2259,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unsupported Media Type */
+            /** @description Unsupported Media Type: `unsupported_media_type` */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -1898,8 +2268,26 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1917,13 +2305,20 @@ export interface operations {
                 include_deleted?: "true" | "false";
                 limit?: string;
                 min_retry_count?: string;
+                /** @example acme- */
                 name_prefix?: string;
                 offset?: string;
                 /** @description The next_page_token of the page before, with the same filters. Excludes offset. */
                 page_token?: string;
-                /** @description Label selector: key=value, key!=value, key in (a,b), key notin (a,b), key, !key; joined by commas. */
+                /**
+                 * @description Label selector: key=value, key!=value, key in (a,b), key notin (a,b), key, !key; joined by commas.
+                 * @example env=prod,tier!=free
+                 */
                 selector?: string;
-                /** @description One or more statuses, joined by commas. Naming `archived` lists archived tenants too. */
+                /**
+                 * @description One or more statuses, joined by commas. Naming `archived` lists archived tenants too.
+                 * @example failed,updating
+                 */
                 status?: string;
                 workflow_sub_state?: "running" | "waiting" | "backing-off" | "error" | "succeeded" | "failed";
             };
@@ -1942,7 +2337,7 @@ export interface operations {
                     "application/json": components["schemas"]["TenantList"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_page_token`, `invalid_request` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1951,8 +2346,44 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1969,9 +2400,15 @@ export interface operations {
                 dry_run?: "true" | "false";
             };
             header?: {
-                /** @description The same key and body answers the first answer again, for a day unless configured otherwise. */
+                /**
+                 * @description The same key and body answers the first answer again, for a day unless configured otherwise.
+                 * @example signup-4711
+                 */
                 "idempotency-key"?: string;
-                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                /**
+                 * @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold.
+                 * @example ea472e40f738d943c6dac4ac8f75ba6da821fa3e4bd32d764b6a1e4c8c6af26c
+                 */
                 "if-plan"?: string;
                 /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
                 "landlord-priority"?: "interactive" | "bulk";
@@ -2003,7 +2440,7 @@ export interface operations {
                     "application/json": components["schemas"]["Tenant"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `compute_provider_required`, `invalid_compute_config`, `invalid_request`, `malformed_json`, `unknown_compute_provider` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2012,7 +2449,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed`, `outside_scope` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `name_taken`, `tenant_deleting` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2021,7 +2476,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Precondition Failed */
+            /** @description Precondition Failed: `plan_stale` */
             412: {
                 headers: {
                     [name: string]: unknown;
@@ -2030,7 +2485,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Payload Too Large */
+            /** @description Payload Too Large: `body_too_large` */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -2039,7 +2494,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unsupported Media Type */
+            /** @description Unsupported Media Type: `unsupported_media_type` */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -2048,7 +2503,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description Unprocessable Entity: `idempotency_key_reused` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2057,8 +2512,26 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `engine_rejected`, `engine_unauthorized`, `engine_unavailable`, `engine_unreachable`, `invalid_answer`, `no_worker`, `oidc_unavailable`, `overloaded`, `query_failed` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2071,14 +2544,23 @@ export interface operations {
     getTenant: {
         parameters: {
             query?: {
-                /** @description How long `wait` may take, at most 5m; 30s without it. The tenant is answered as it is then. */
+                /**
+                 * @description How long `wait` may take, at most 5m; 30s without it. The tenant is answered as it is then.
+                 * @example 60s
+                 */
                 timeout?: string;
-                /** @description Hold the answer back until the tenant is `ready` at its newest generation, `archived`, `deleted` (the answer is 404 then) or `settled` (nothing is under way). A failed tenant is answered at once. */
+                /**
+                 * @description Hold the answer back until the tenant is `ready` at its newest generation, `archived`, `deleted` (the answer is 404 then) or `settled` (nothing is under way). A failed tenant is answered at once.
+                 * @example ready
+                 */
                 wait?: "ready" | "archived" | "deleted" | "settled";
             };
             header?: never;
             path: {
-                /** @description A tenant's UUID or name */
+                /**
+                 * @description A tenant's UUID or name
+                 * @example acme
+                 */
                 id: string;
             };
             cookie?: never;
@@ -2094,7 +2576,7 @@ export interface operations {
                     "application/json": components["schemas"]["Tenant"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_request` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2103,7 +2585,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `tenant_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2112,8 +2612,26 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `events_unavailable`, `oidc_unavailable`, `overloaded`, `too_many_watchers` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2130,15 +2648,24 @@ export interface operations {
                 dry_run?: "true" | "false";
             };
             header?: {
-                /** @description The ETag that the write is based on; else 412. */
+                /**
+                 * @description The ETag that the write is based on; else 412.
+                 * @example "3"
+                 */
                 "if-match"?: string;
-                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                /**
+                 * @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold.
+                 * @example ea472e40f738d943c6dac4ac8f75ba6da821fa3e4bd32d764b6a1e4c8c6af26c
+                 */
                 "if-plan"?: string;
                 /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
                 "landlord-priority"?: "interactive" | "bulk";
             };
             path: {
-                /** @description A tenant's UUID or name */
+                /**
+                 * @description A tenant's UUID or name
+                 * @example acme
+                 */
                 id: string;
             };
             cookie?: never;
@@ -2167,7 +2694,7 @@ export interface operations {
                     "application/json": components["schemas"]["Tenant"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_compute_config`, `invalid_request`, `malformed_json`, `unknown_compute_provider` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2176,7 +2703,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed`, `outside_scope` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `tenant_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2185,7 +2730,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
+            /** @description Conflict: `immutable_field`, `name_taken`, `tenant_archived`, `tenant_deleting`, `write_contention` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2194,7 +2739,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Precondition Failed */
+            /** @description Precondition Failed: `plan_stale`, `precondition_failed` */
             412: {
                 headers: {
                     [name: string]: unknown;
@@ -2203,7 +2748,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Payload Too Large */
+            /** @description Payload Too Large: `body_too_large` */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -2212,7 +2757,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unsupported Media Type */
+            /** @description Unsupported Media Type: `unsupported_media_type` */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -2221,8 +2766,26 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `engine_rejected`, `engine_unauthorized`, `engine_unavailable`, `engine_unreachable`, `invalid_answer`, `no_worker`, `oidc_unavailable`, `overloaded`, `query_failed` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2241,15 +2804,24 @@ export interface operations {
                 force?: "true" | "false";
             };
             header?: {
-                /** @description The ETag that the write is based on; else 412. */
+                /**
+                 * @description The ETag that the write is based on; else 412.
+                 * @example "3"
+                 */
                 "if-match"?: string;
-                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                /**
+                 * @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold.
+                 * @example ea472e40f738d943c6dac4ac8f75ba6da821fa3e4bd32d764b6a1e4c8c6af26c
+                 */
                 "if-plan"?: string;
                 /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
                 "landlord-priority"?: "interactive" | "bulk";
             };
             path: {
-                /** @description A tenant's UUID or name */
+                /**
+                 * @description A tenant's UUID or name
+                 * @example acme
+                 */
                 id: string;
             };
             cookie?: never;
@@ -2274,7 +2846,7 @@ export interface operations {
                     "application/json": components["schemas"]["DeletedTenant"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_request`, `malformed_json` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2283,7 +2855,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2292,7 +2873,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
+            /** @description Not Found: `tenant_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2301,7 +2882,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
+            /** @description Conflict: `write_contention` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2310,7 +2891,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Precondition Failed */
+            /** @description Precondition Failed: `plan_stale`, `precondition_failed` */
             412: {
                 headers: {
                     [name: string]: unknown;
@@ -2319,8 +2900,44 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Payload Too Large: `body_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type: `unsupported_media_type` */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `engine_rejected`, `engine_unauthorized`, `engine_unavailable`, `engine_unreachable`, `invalid_answer`, `no_worker`, `oidc_unavailable`, `overloaded`, `query_failed` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2337,15 +2954,24 @@ export interface operations {
                 dry_run?: "true" | "false";
             };
             header?: {
-                /** @description The ETag that the write is based on; else 412. */
+                /**
+                 * @description The ETag that the write is based on; else 412.
+                 * @example "3"
+                 */
                 "if-match"?: string;
-                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                /**
+                 * @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold.
+                 * @example ea472e40f738d943c6dac4ac8f75ba6da821fa3e4bd32d764b6a1e4c8c6af26c
+                 */
                 "if-plan"?: string;
                 /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
                 "landlord-priority"?: "interactive" | "bulk";
             };
             path: {
-                /** @description A tenant's UUID or name */
+                /**
+                 * @description A tenant's UUID or name
+                 * @example acme
+                 */
                 id: string;
             };
             cookie?: never;
@@ -2375,7 +3001,7 @@ export interface operations {
                     "application/json": components["schemas"]["Tenant"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_compute_config`, `invalid_request`, `malformed_json`, `unknown_compute_provider` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2384,7 +3010,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed`, `outside_scope` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `tenant_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2393,7 +3037,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
+            /** @description Conflict: `immutable_field`, `name_taken`, `tenant_archived`, `tenant_deleting`, `write_contention` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2402,7 +3046,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Precondition Failed */
+            /** @description Precondition Failed: `plan_stale`, `precondition_failed` */
             412: {
                 headers: {
                     [name: string]: unknown;
@@ -2411,7 +3055,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Payload Too Large */
+            /** @description Payload Too Large: `body_too_large` */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -2420,7 +3064,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unsupported Media Type */
+            /** @description Unsupported Media Type: `unsupported_media_type` */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -2429,8 +3073,26 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `engine_rejected`, `engine_unauthorized`, `engine_unavailable`, `engine_unreachable`, `invalid_answer`, `no_worker`, `oidc_unavailable`, `overloaded`, `query_failed` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2447,15 +3109,24 @@ export interface operations {
                 dry_run?: "true" | "false";
             };
             header?: {
-                /** @description The ETag that the write is based on; else 412. */
+                /**
+                 * @description The ETag that the write is based on; else 412.
+                 * @example "3"
+                 */
                 "if-match"?: string;
-                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                /**
+                 * @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold.
+                 * @example ea472e40f738d943c6dac4ac8f75ba6da821fa3e4bd32d764b6a1e4c8c6af26c
+                 */
                 "if-plan"?: string;
                 /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
                 "landlord-priority"?: "interactive" | "bulk";
             };
             path: {
-                /** @description A tenant's UUID or name */
+                /**
+                 * @description A tenant's UUID or name
+                 * @example acme
+                 */
                 id: string;
             };
             cookie?: never;
@@ -2480,7 +3151,7 @@ export interface operations {
                     "application/json": components["schemas"]["Tenant"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_request`, `malformed_json` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2489,7 +3160,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `tenant_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2498,7 +3187,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
+            /** @description Conflict: `tenant_deleting`, `write_contention` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2507,7 +3196,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Precondition Failed */
+            /** @description Precondition Failed: `plan_stale`, `precondition_failed` */
             412: {
                 headers: {
                     [name: string]: unknown;
@@ -2516,8 +3205,44 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Payload Too Large: `body_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type: `unsupported_media_type` */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `engine_rejected`, `engine_unauthorized`, `engine_unavailable`, `engine_unreachable`, `invalid_answer`, `no_worker`, `oidc_unavailable`, `overloaded`, `query_failed` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2532,7 +3257,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description A tenant's UUID or name */
+                /**
+                 * @description A tenant's UUID or name
+                 * @example acme
+                 */
                 id: string;
             };
             cookie?: never;
@@ -2548,7 +3276,7 @@ export interface operations {
                     "application/json": components["schemas"]["Explanation"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_request` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2557,7 +3285,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `tenant_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2566,8 +3312,26 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2582,7 +3346,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description A tenant's UUID or name */
+                /**
+                 * @description A tenant's UUID or name
+                 * @example acme
+                 */
                 id: string;
             };
             cookie?: never;
@@ -2598,7 +3365,7 @@ export interface operations {
                     "application/json": components["schemas"]["GenerationList"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_request` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2607,7 +3374,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `tenant_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2616,8 +3401,26 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2635,7 +3438,10 @@ export interface operations {
             };
             header?: never;
             path: {
-                /** @description A tenant's UUID or name */
+                /**
+                 * @description A tenant's UUID or name
+                 * @example acme
+                 */
                 id: string;
             };
             cookie?: never;
@@ -2651,7 +3457,7 @@ export interface operations {
                     "application/json": components["schemas"]["History"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_request` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2660,7 +3466,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `tenant_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2669,8 +3493,26 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2683,12 +3525,18 @@ export interface operations {
     getTenantLogs: {
         parameters: {
             query?: {
-                /** @description The newest bytes of output to answer; 16,384 by default. */
+                /**
+                 * @description The newest bytes of output to answer; 16,384 by default.
+                 * @example 16384
+                 */
                 tail_bytes?: string;
             };
             header?: never;
             path: {
-                /** @description A tenant's UUID or name */
+                /**
+                 * @description A tenant's UUID or name
+                 * @example acme
+                 */
                 id: string;
             };
             cookie?: never;
@@ -2704,7 +3552,7 @@ export interface operations {
                     "application/json": components["schemas"]["Logs"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_request` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2713,7 +3561,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `tenant_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2722,8 +3588,26 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `engine_rejected`, `engine_unauthorized`, `engine_unavailable`, `engine_unreachable`, `invalid_answer`, `no_worker`, `oidc_unavailable`, `overloaded`, `query_failed` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2741,7 +3625,10 @@ export interface operations {
             };
             header?: never;
             path: {
-                /** @description A tenant's UUID or name */
+                /**
+                 * @description A tenant's UUID or name
+                 * @example acme
+                 */
                 id: string;
             };
             cookie?: never;
@@ -2757,7 +3644,7 @@ export interface operations {
                     "application/json": components["schemas"]["OperationList"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_request` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2766,7 +3653,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `tenant_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2775,8 +3680,26 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2791,8 +3714,12 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description A tenant's UUID or name */
+                /**
+                 * @description A tenant's UUID or name
+                 * @example acme
+                 */
                 id: string;
+                /** @example 1e71c8de-b89c-4b86-b912-c496060f9054 */
                 operation_id: string;
             };
             cookie?: never;
@@ -2808,7 +3735,7 @@ export interface operations {
                     "application/json": components["schemas"]["OperationEvents"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_request` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2817,7 +3744,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `operation_not_found`, `tenant_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2826,8 +3771,26 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2844,15 +3807,24 @@ export interface operations {
                 dry_run?: "true" | "false";
             };
             header?: {
-                /** @description The ETag that the write is based on; else 412. */
+                /**
+                 * @description The ETag that the write is based on; else 412.
+                 * @example "3"
+                 */
                 "if-match"?: string;
-                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                /**
+                 * @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold.
+                 * @example ea472e40f738d943c6dac4ac8f75ba6da821fa3e4bd32d764b6a1e4c8c6af26c
+                 */
                 "if-plan"?: string;
                 /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
                 "landlord-priority"?: "interactive" | "bulk";
             };
             path: {
-                /** @description A tenant's UUID or name */
+                /**
+                 * @description A tenant's UUID or name
+                 * @example acme
+                 */
                 id: string;
             };
             cookie?: never;
@@ -2877,7 +3849,7 @@ export interface operations {
                     "application/json": components["schemas"]["Tenant"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_request`, `malformed_json` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2886,7 +3858,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `tenant_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2895,7 +3885,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
+            /** @description Conflict: `write_contention` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2904,7 +3894,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Precondition Failed */
+            /** @description Precondition Failed: `plan_stale`, `precondition_failed` */
             412: {
                 headers: {
                     [name: string]: unknown;
@@ -2913,8 +3903,44 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Payload Too Large: `body_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type: `unsupported_media_type` */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `engine_rejected`, `engine_unauthorized`, `engine_unavailable`, `engine_unreachable`, `invalid_answer`, `no_worker`, `oidc_unavailable`, `overloaded`, `query_failed` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2928,15 +3954,24 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The ETag that the write is based on; else 412. */
+                /**
+                 * @description The ETag that the write is based on; else 412.
+                 * @example "3"
+                 */
                 "if-match"?: string;
-                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                /**
+                 * @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold.
+                 * @example ea472e40f738d943c6dac4ac8f75ba6da821fa3e4bd32d764b6a1e4c8c6af26c
+                 */
                 "if-plan"?: string;
                 /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
                 "landlord-priority"?: "interactive" | "bulk";
             };
             path: {
-                /** @description A tenant's UUID or name */
+                /**
+                 * @description A tenant's UUID or name
+                 * @example acme
+                 */
                 id: string;
             };
             cookie?: never;
@@ -2956,7 +3991,7 @@ export interface operations {
                     "application/json": components["schemas"]["Plan"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_compute_config`, `invalid_request`, `malformed_json`, `unknown_compute_provider` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2965,7 +4000,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed`, `outside_scope` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `tenant_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2974,7 +4027,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
+            /** @description Conflict: `immutable_field`, `tenant_archived`, `tenant_deleting` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2983,7 +4036,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Precondition Failed */
+            /** @description Precondition Failed: `precondition_failed` */
             412: {
                 headers: {
                     [name: string]: unknown;
@@ -2992,7 +4045,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Payload Too Large */
+            /** @description Payload Too Large: `body_too_large` */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -3001,7 +4054,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unsupported Media Type */
+            /** @description Unsupported Media Type: `unsupported_media_type` */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -3010,8 +4063,26 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `engine_rejected`, `engine_unauthorized`, `engine_unavailable`, `engine_unreachable`, `invalid_answer`, `no_worker`, `oidc_unavailable`, `overloaded`, `query_failed` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3028,15 +4099,24 @@ export interface operations {
                 dry_run?: "true" | "false";
             };
             header?: {
-                /** @description The ETag that the write is based on; else 412. */
+                /**
+                 * @description The ETag that the write is based on; else 412.
+                 * @example "3"
+                 */
                 "if-match"?: string;
-                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                /**
+                 * @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold.
+                 * @example ea472e40f738d943c6dac4ac8f75ba6da821fa3e4bd32d764b6a1e4c8c6af26c
+                 */
                 "if-plan"?: string;
                 /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
                 "landlord-priority"?: "interactive" | "bulk";
             };
             path: {
-                /** @description A tenant's UUID or name */
+                /**
+                 * @description A tenant's UUID or name
+                 * @example acme
+                 */
                 id: string;
             };
             cookie?: never;
@@ -3061,7 +4141,7 @@ export interface operations {
                     "application/json": components["schemas"]["Tenant"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_compute_config`, `invalid_request`, `malformed_json` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3070,7 +4150,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `tenant_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3079,7 +4177,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
+            /** @description Conflict: `compute_provider_missing`, `not_archived`, `tenant_deleting`, `write_contention` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3088,7 +4186,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Precondition Failed */
+            /** @description Precondition Failed: `plan_stale`, `precondition_failed` */
             412: {
                 headers: {
                     [name: string]: unknown;
@@ -3097,8 +4195,44 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Payload Too Large: `body_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type: `unsupported_media_type` */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `engine_rejected`, `engine_unauthorized`, `engine_unavailable`, `engine_unreachable`, `invalid_answer`, `no_worker`, `oidc_unavailable`, `overloaded`, `query_failed` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3115,15 +4249,24 @@ export interface operations {
                 dry_run?: "true" | "false";
             };
             header?: {
-                /** @description The ETag that the write is based on; else 412. */
+                /**
+                 * @description The ETag that the write is based on; else 412.
+                 * @example "3"
+                 */
                 "if-match"?: string;
-                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                /**
+                 * @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold.
+                 * @example ea472e40f738d943c6dac4ac8f75ba6da821fa3e4bd32d764b6a1e4c8c6af26c
+                 */
                 "if-plan"?: string;
                 /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
                 "landlord-priority"?: "interactive" | "bulk";
             };
             path: {
-                /** @description A tenant's UUID or name */
+                /**
+                 * @description A tenant's UUID or name
+                 * @example acme
+                 */
                 id: string;
             };
             cookie?: never;
@@ -3148,7 +4291,7 @@ export interface operations {
                     "application/json": components["schemas"]["Tenant"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_request`, `malformed_json` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3157,7 +4300,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `tenant_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3166,7 +4327,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
+            /** @description Conflict: `write_contention` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3175,7 +4336,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Precondition Failed */
+            /** @description Precondition Failed: `plan_stale`, `precondition_failed` */
             412: {
                 headers: {
                     [name: string]: unknown;
@@ -3184,8 +4345,44 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Payload Too Large: `body_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type: `unsupported_media_type` */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `engine_rejected`, `engine_unauthorized`, `engine_unavailable`, `engine_unreachable`, `invalid_answer`, `no_worker`, `oidc_unavailable`, `overloaded`, `query_failed` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3202,15 +4399,24 @@ export interface operations {
                 dry_run?: "true" | "false";
             };
             header?: {
-                /** @description The ETag that the write is based on; else 412. */
+                /**
+                 * @description The ETag that the write is based on; else 412.
+                 * @example "3"
+                 */
                 "if-match"?: string;
-                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                /**
+                 * @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold.
+                 * @example ea472e40f738d943c6dac4ac8f75ba6da821fa3e4bd32d764b6a1e4c8c6af26c
+                 */
                 "if-plan"?: string;
                 /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
                 "landlord-priority"?: "interactive" | "bulk";
             };
             path: {
-                /** @description A tenant's UUID or name */
+                /**
+                 * @description A tenant's UUID or name
+                 * @example acme
+                 */
                 id: string;
             };
             cookie?: never;
@@ -3235,7 +4441,7 @@ export interface operations {
                     "application/json": components["schemas"]["Tenant"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_request`, `malformed_json` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3244,7 +4450,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `tenant_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3253,7 +4477,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
+            /** @description Conflict: `write_contention` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3262,7 +4486,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Precondition Failed */
+            /** @description Precondition Failed: `plan_stale`, `precondition_failed` */
             412: {
                 headers: {
                     [name: string]: unknown;
@@ -3271,8 +4495,44 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Payload Too Large: `body_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type: `unsupported_media_type` */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `engine_rejected`, `engine_unauthorized`, `engine_unavailable`, `engine_unreachable`, `invalid_answer`, `no_worker`, `oidc_unavailable`, `overloaded`, `query_failed` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3289,15 +4549,24 @@ export interface operations {
                 dry_run?: "true" | "false";
             };
             header?: {
-                /** @description The ETag that the write is based on; else 412. */
+                /**
+                 * @description The ETag that the write is based on; else 412.
+                 * @example "3"
+                 */
                 "if-match"?: string;
-                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                /**
+                 * @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold.
+                 * @example ea472e40f738d943c6dac4ac8f75ba6da821fa3e4bd32d764b6a1e4c8c6af26c
+                 */
                 "if-plan"?: string;
                 /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
                 "landlord-priority"?: "interactive" | "bulk";
             };
             path: {
-                /** @description A tenant's UUID or name */
+                /**
+                 * @description A tenant's UUID or name
+                 * @example acme
+                 */
                 id: string;
             };
             cookie?: never;
@@ -3326,7 +4595,7 @@ export interface operations {
                     "application/json": components["schemas"]["Tenant"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_compute_config`, `invalid_request`, `malformed_json` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3335,7 +4604,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `generation_not_found`, `tenant_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3344,7 +4631,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
+            /** @description Conflict: `compute_provider_missing`, `tenant_archived`, `tenant_deleting`, `write_contention` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3353,7 +4640,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Precondition Failed */
+            /** @description Precondition Failed: `plan_stale`, `precondition_failed` */
             412: {
                 headers: {
                     [name: string]: unknown;
@@ -3362,7 +4649,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Payload Too Large */
+            /** @description Payload Too Large: `body_too_large` */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -3371,7 +4658,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unsupported Media Type */
+            /** @description Unsupported Media Type: `unsupported_media_type` */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -3380,8 +4667,26 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `engine_rejected`, `engine_unauthorized`, `engine_unavailable`, `engine_unreachable`, `invalid_answer`, `no_worker`, `oidc_unavailable`, `overloaded`, `query_failed` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3398,17 +4703,26 @@ export interface operations {
                 dry_run?: "true" | "false";
             };
             header?: {
-                /** @description The ETag that the write is based on; else 412. */
+                /**
+                 * @description The ETag that the write is based on; else 412.
+                 * @example "3"
+                 */
                 "if-match"?: string;
                 /** @description Only create; 412 when the name is taken. */
                 "if-none-match"?: "*";
-                /** @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold. */
+                /**
+                 * @description The hash of the plan that the write is based on; 412 `plan_stale` once it does not hold.
+                 * @example ea472e40f738d943c6dac4ac8f75ba6da821fa3e4bd32d764b6a1e4c8c6af26c
+                 */
                 "if-plan"?: string;
                 /** @description `bulk` work waits while there is interactive work; without it: `interactive`. */
                 "landlord-priority"?: "interactive" | "bulk";
             };
             path: {
-                /** @description 1 to 255 of a-z, 0-9 and -. Unique among living tenants. */
+                /**
+                 * @description 1 to 255 of a-z, 0-9 and -. Unique among living tenants.
+                 * @example acme
+                 */
                 name: string;
             };
             cookie?: never;
@@ -3446,7 +4760,7 @@ export interface operations {
                     "application/json": components["schemas"]["Tenant"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `compute_provider_required`, `invalid_compute_config`, `invalid_request`, `malformed_json`, `unknown_compute_provider` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3455,7 +4769,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed`, `outside_scope` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `tenant_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3464,7 +4796,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
+            /** @description Conflict: `immutable_field`, `tenant_archived`, `tenant_deleting`, `write_contention` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3473,7 +4805,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Precondition Failed */
+            /** @description Precondition Failed: `plan_stale`, `precondition_failed` */
             412: {
                 headers: {
                     [name: string]: unknown;
@@ -3482,7 +4814,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Payload Too Large */
+            /** @description Payload Too Large: `body_too_large` */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -3491,7 +4823,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unsupported Media Type */
+            /** @description Unsupported Media Type: `unsupported_media_type` */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -3500,8 +4832,26 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `engine_rejected`, `engine_unauthorized`, `engine_unavailable`, `engine_unreachable`, `invalid_answer`, `no_worker`, `oidc_unavailable`, `overloaded`, `query_failed` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3533,7 +4883,7 @@ export interface operations {
                     "application/json": components["schemas"]["TokenList"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_page_token`, `invalid_request` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3542,7 +4892,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unauthorized */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -3551,7 +4901,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed`, `outside_scope` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3560,7 +4910,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too Many Requests */
+            /** @description Too Many Requests: `rate_limited` */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3569,8 +4919,17 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3602,7 +4961,7 @@ export interface operations {
                     "application/json": components["schemas"]["NewToken"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_request`, `malformed_json` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3611,7 +4970,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unauthorized */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -3620,7 +4979,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed`, `outside_scope` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3629,7 +4988,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
+            /** @description Conflict: `name_taken` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3638,7 +4997,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Payload Too Large */
+            /** @description Payload Too Large: `body_too_large` */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -3647,7 +5006,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unsupported Media Type */
+            /** @description Unsupported Media Type: `unsupported_media_type` */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -3656,7 +5015,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too Many Requests */
+            /** @description Too Many Requests: `rate_limited` */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3665,8 +5024,17 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3681,6 +5049,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                /** @example 518b5732-3964-497b-9fba-cab1e7a0791b */
                 token_id: string;
             };
             cookie?: never;
@@ -3696,7 +5065,7 @@ export interface operations {
                     "application/json": components["schemas"]["Token"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_request`, `malformed_json` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3705,7 +5074,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unauthorized */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -3714,7 +5083,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed`, `outside_scope` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3723,7 +5092,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
+            /** @description Not Found: `token_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3732,7 +5101,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too Many Requests */
+            /** @description Payload Too Large: `body_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type: `unsupported_media_type` */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3741,8 +5128,17 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3760,6 +5156,7 @@ export interface operations {
             };
             header?: never;
             path: {
+                /** @example 518b5732-3964-497b-9fba-cab1e7a0791b */
                 token_id: string;
             };
             cookie?: never;
@@ -3775,7 +5172,7 @@ export interface operations {
                     "application/json": components["schemas"]["NewToken"];
                 };
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_request`, `malformed_json` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3784,7 +5181,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unauthorized */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -3793,7 +5190,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed`, `outside_scope` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3802,7 +5199,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
+            /** @description Not Found: `token_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3811,7 +5208,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too Many Requests */
+            /** @description Payload Too Large: `body_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type: `unsupported_media_type` */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3820,8 +5235,17 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3849,8 +5273,44 @@ export interface operations {
                     "application/json": components["schemas"]["WorkerList"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3865,6 +5325,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                /** @example acme */
                 id: string;
             };
             cookie?: never;
@@ -3882,7 +5343,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_request`, `malformed_json` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3891,7 +5352,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Payload Too Large */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload Too Large: `body_too_large` */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -3900,7 +5379,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unsupported Media Type */
+            /** @description Unsupported Media Type: `unsupported_media_type` */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -3909,8 +5388,26 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3925,6 +5422,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                /** @example acme */
                 id: string;
             };
             cookie?: never;
@@ -3938,7 +5436,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Bad Request */
+            /** @description Bad Request: `invalid_request`, `malformed_json` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3947,8 +5445,62 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload Too Large: `body_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type: `unsupported_media_type` */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3976,8 +5528,44 @@ export interface operations {
                     "application/json": components["schemas"]["WorkflowProviderList"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description Unauthorized: `token_expired`, `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden`, `host_not_allowed`, `origin_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `oidc_unavailable`, `overloaded` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,18 +1,32 @@
 /** The command line: one program, its commands, its exit codes. */
-import { Command, CommanderError, Option } from "commander";
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { messageOf } from "../domain/errors.ts";
+import { addAccessCommands } from "./access-commands.ts";
+import { addApplyCommand } from "./apply-commands.ts";
+import { example, type Report } from "./command.ts";
+import { addContextCommands } from "./context-commands.ts";
+import { addCompletionCommand } from "./completion.ts";
 import { hasColour, DEFAULT_API_URL, type CliDeps } from "./context.ts";
+import { addDoctorCommand } from "./doctor-command.ts";
 import { EXIT_CODES, exitCodeOf, renderFailure } from "./failure.ts";
 import { addFleetCommands } from "./fleet-commands.ts";
+import { addImportCommand } from "./import-command.ts";
 import { addInspectCommands } from "./inspect-commands.ts";
-import { OUTPUT_FORMATS } from "./output.ts";
+import { addListCommands } from "./list-commands.ts";
+import { parseOutputFormat, type OutputFormat } from "./output.ts";
+import { addLogsCommand } from "./logs-command.ts";
+import { addPlanCommands } from "./plan-commands.ts";
 import { addProcessCommands } from "./process-commands.ts";
-import { addTenantCommands, example } from "./tenant-commands.ts";
+import { addStatusCommands } from "./status-commands.ts";
+import { addTenantCommands } from "./tenant-commands.ts";
+import { addVerbCommands } from "./verb-commands.ts";
+import { addWatchCommands } from "./watch-commands.ts";
 
-export type { CliDeps, RunOptions } from "./context.ts";
+export type { CliDeps, Input, RunOptions } from "./context.ts";
 
 const EXIT_CODE_HELP = `
 Exit codes: 0 ok, 1 failure, 2 wrong usage or configuration, also a tenant's, 3 not found, 4 conflict, 5 server unreachable,
-6 wait timed out, 7 tenant failed.
+6 wait timed out, 7 tenant failed, 8 diff failed.
 `;
 
 function assemble(deps: CliDeps): { readonly program: Command; readonly exitCode: () => number } {
@@ -20,8 +34,19 @@ function assemble(deps: CliDeps): { readonly program: Command; readonly exitCode
   const program = new Command("landlord")
     .description("Give every tenant its own compute, and keep it as it should be")
     .version(deps.version ?? "0.0.0")
-    .option("--api-url <url>", `base URL of the API (default: LANDLORD_API_URL, then ${DEFAULT_API_URL})`)
-    .addOption(new Option("-o, --output <format>", "output format").choices(OUTPUT_FORMATS).default("table"))
+    .option(
+      "--server <url>",
+      `URL of the API (default: LANDLORD_API_URL, the current context, ${DEFAULT_API_URL})`,
+    )
+    .addOption(new Option("--api-url <url>", "the same as --server").conflicts("server"))
+    .option("--token <token>", "key of the API (default: LANDLORD_API_TOKEN, then the context's)")
+    .option("--context <name>", "context to take URL and key from; see `landlord context list`")
+    .addOption(
+      new Option("-o, --output <format>", "table, wide, json, yaml, ndjson, name or jsonpath=EXPR")
+        .argParser(outputFormat)
+        .default("table"),
+    )
+    .option("--no-color", "no colour; so does the variable NO_COLOR")
     .exitOverride()
     .configureOutput({
       writeOut: (text) => deps.stdout.write(text),
@@ -35,13 +60,34 @@ function assemble(deps: CliDeps): { readonly program: Command; readonly exitCode
       "after",
       EXIT_CODE_HELP + example("dev", `create --tenant-name acme --config @acme.yaml --wait`),
     );
-  addProcessCommands(program, deps, (code) => {
+  const report: Report = (code) => {
     exitCode = code;
-  });
+  };
+  addProcessCommands(program, deps, report);
+  addApplyCommand(program, deps);
+  addPlanCommands(program, deps, report);
+  addImportCommand(program, deps);
+  addListCommands(program, deps);
   addTenantCommands(program, deps);
+  addVerbCommands(program, deps);
+  addWatchCommands(program, deps);
   addInspectCommands(program, deps);
+  addLogsCommand(program, deps);
+  addStatusCommands(program, deps);
   addFleetCommands(program, deps);
+  addContextCommands(program, deps);
+  addAccessCommands(program, deps);
+  addDoctorCommand(program, deps, report);
+  addCompletionCommand(program, deps);
   return { program, exitCode: () => exitCode };
+}
+
+function outputFormat(text: string): OutputFormat {
+  try {
+    return parseOutputFormat(text);
+  } catch (error) {
+    throw new InvalidArgumentError(`${messageOf(error)}.`);
+  }
 }
 
 /** The whole command line as a commander program, for documentation and completion; `runCli` runs it. */
@@ -54,14 +100,16 @@ export function buildCli(deps: CliDeps): Command {
  * failures are printed to standard error.
  */
 export async function runCli(argv: readonly string[], deps: CliDeps): Promise<number> {
-  const { program, exitCode } = assemble(deps);
+  // Before anything is parsed: what is wrong with the words is told without colour too.
+  const env = argv.includes("--no-color") ? { ...deps.env, NO_COLOR: "1" } : deps.env;
+  const { program, exitCode } = assemble({ ...deps, env });
   try {
     await program.parseAsync([...argv], { from: "user" });
     return exitCode();
   } catch (error) {
     // Commander has printed its own message already; asking for help or the version is no mistake.
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_CODES.ok : EXIT_CODES.usage;
-    deps.stderr.write(renderFailure(error, hasColour(deps)));
+    deps.stderr.write(renderFailure(error, hasColour({ ...deps, env })));
     return exitCodeOf(error);
   }
 }

@@ -1,10 +1,18 @@
 import { createClient, type LandlordClient } from "@landlord/client";
 import type { z } from "zod";
 import { readContexts, type Context } from "../config/contexts.ts";
-import type { Config } from "../config/schema.ts";
-import type { FlagSetting } from "../config/load.ts";
+import type { FlagSetting, LoadedConfig } from "../config/load.ts";
 import { UsageError } from "./input.ts";
-import { itemsOf, nameOf, printable, toJson, toJsonLine, toYaml, type Output, type OutputFormat } from "./output.ts";
+import {
+  itemsOf,
+  nameOf,
+  printable,
+  toJson,
+  toJsonLine,
+  toYaml,
+  type Output,
+  type OutputFormat,
+} from "./output.ts";
 
 /** What a process command was called with; goes into `loadConfig` as it is. */
 export interface RunOptions {
@@ -54,7 +62,7 @@ export interface CliDeps {
   /** The schemas of all providers, those of packages that these sources name included: for `config print`. */
   readonly configSchemas: (sources: SchemaSources) => Promise<ConfigSchemas>;
   /** Looks at this machine for a server: ports, database, engine, data folder. Never throws. */
-  readonly examine: (config: Config) => Promise<readonly Finding[]>;
+  readonly examine: (loaded: LoadedConfig) => Promise<readonly Finding[]>;
   readonly input: Input;
   readonly stdout: Output;
   readonly stderr: Output;
@@ -64,6 +72,8 @@ export interface CliDeps {
   /** For relative paths; the process's own by default. */
   readonly cwd?: string;
   readonly version?: string;
+  /** The process's own by default. */
+  readonly nodeVersion?: string;
   /** Ends what goes on for ever: `watch`, `logs -f`. */
   readonly signal?: AbortSignal;
 }
@@ -99,8 +109,7 @@ export function connectionOf(deps: CliDeps, options: Omit<GlobalOptions, "output
     return { server: flag ?? server, token: options.token ?? own ?? envToken, context: options.context };
   }
   const elsewhere = flag ?? envServer;
-  if (elsewhere !== undefined)
-    return { server: elsewhere, token: options.token ?? envToken, context: null };
+  if (elsewhere !== undefined) return { server: elsewhere, token: options.token ?? envToken, context: null };
   const { current, contexts } = readContexts(deps.env);
   const context = current === null ? undefined : contexts[current];
   return {

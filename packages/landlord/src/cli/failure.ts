@@ -2,6 +2,7 @@
 import { ConnectionError, LandlordApiError, TenantFailedError, WaitTimeoutError } from "@landlord/client";
 import { ConfigError } from "../config/load.ts";
 import { LandlordError, messageOf } from "../domain/errors.ts";
+import { DeclinedError, SeveralFailures } from "./command.ts";
 import { UsageError } from "./input.ts";
 import { paint, printable } from "./output.ts";
 
@@ -14,7 +15,12 @@ export const EXIT_CODES = {
   unreachable: 5,
   waitTimeout: 6,
   tenantFailed: 7,
+  /** `diff` only, where 1 says that something differs. */
+  diffFailed: 8,
 } as const;
+
+/** The code of what wraps a failure of `diff`. */
+export const DIFF_FAILED = "diff_failed";
 
 /** Answered by a proxy in front of a server that is not there, or by one that is starting or stopping. */
 const UNAVAILABLE_STATUSES: readonly number[] = [502, 503, 504];
@@ -23,6 +29,8 @@ const UNAVAILABLE_STATUSES: readonly number[] = [502, 503, 504];
 const USAGE_STATUSES: readonly number[] = [400, 413, 415, 422];
 
 export function exitCodeOf(error: unknown): number {
+  if (error instanceof SeveralFailures) return commonExitCode(error);
+  if (error instanceof LandlordError && error.code === DIFF_FAILED) return EXIT_CODES.diffFailed;
   if (error instanceof UsageError || error instanceof ConfigError) return EXIT_CODES.usage;
   if (error instanceof ConnectionError) return EXIT_CODES.unreachable;
   if (error instanceof WaitTimeoutError) return EXIT_CODES.waitTimeout;
@@ -34,13 +42,34 @@ export function exitCodeOf(error: unknown): number {
   return UNAVAILABLE_STATUSES.includes(error.status) ? EXIT_CODES.unreachable : EXIT_CODES.failure;
 }
 
+/** The code that all of them have, or that of a failure. */
+function commonExitCode({ failures }: SeveralFailures): number {
+  const [first, ...others] = new Set(failures.map(({ error }) => exitCodeOf(error)));
+  return first === undefined || others.length > 0 ? EXIT_CODES.failure : first;
+}
+
+const FAILURES_SHOWN = 50;
+
+function detailsOf(error: unknown): readonly string[] {
+  if (error instanceof SeveralFailures) {
+    const shown = error.failures.slice(0, FAILURES_SHOWN).flatMap((failure) => {
+      const { what } = failure;
+      return [`${what}: ${messageOf(failure.error)}`, ...detailsOf(failure.error).map((line) => `  ${line}`)];
+    });
+    const more = error.failures.length - FAILURES_SHOWN;
+    return more > 0 ? [...shown, `and ${more} more`] : shown;
+  }
+  if (error instanceof LandlordApiError) {
+    const request = error.requestId === null ? "" : `, request id: ${error.requestId}`;
+    return [...error.details, `code: ${error.code}${request}`];
+  }
+  if (!(error instanceof LandlordError)) return [];
+  return error.code === DIFF_FAILED ? detailsOf(error.cause) : error.details;
+}
+
 /** The error, its details and the next step, one line each, escaped. */
 export function renderFailure(error: unknown, colour: boolean): string {
-  const details =
-    error instanceof LandlordError || error instanceof LandlordApiError ? [...error.details] : [];
-  if (error instanceof LandlordApiError && error.status >= 500 && error.requestId !== null) {
-    details.push(`request id: ${error.requestId}`);
-  }
+  const details = detailsOf(error);
   const hint = hintOf(error);
   const lines = [
     `${paint("error:", "red", colour)} ${printable(messageOf(error))}`,
@@ -51,11 +80,14 @@ export function renderFailure(error: unknown, colour: boolean): string {
 }
 
 function hintOf(error: unknown): string | null {
+  if (error instanceof DeclinedError) return null;
+  if (error instanceof SeveralFailures) return hintOf(error.failures[0]?.error);
+  if (error instanceof LandlordError && error.code === DIFF_FAILED) return hintOf(error.cause);
   if (error instanceof UsageError) return "run the command with --help to see how it is used";
   if (error instanceof ConfigError)
     return "`landlord config print` shows the configuration and where it comes from";
   if (error instanceof ConnectionError) {
-    return "start a server with `landlord dev`, or name another with --api-url or LANDLORD_API_URL";
+    return "start a server with `landlord dev`, or name another with --server, LANDLORD_API_URL or `landlord login`; `landlord doctor` looks closer";
   }
   if (error instanceof TenantFailedError) {
     return `correct its configuration with \`landlord set ${error.tenant.name} --config …\`; see \`landlord operations ${error.tenant.name}\``;
@@ -75,13 +107,19 @@ function apiHint(error: LandlordApiError): string | null {
         : "run the command with --help to see how it is used";
     case 401:
     case 403:
-      return "put a token that may do this into LANDLORD_API_TOKEN";
+      return "`landlord whoami` shows who you are; log in with `landlord login URL`, or set LANDLORD_API_TOKEN";
     case 404:
-      return "`landlord list --include-deleted` shows every tenant";
+      return "`landlord list --all` shows every tenant";
     case 409:
       return conflictHint(error.code);
     case 412:
+      if (error.code === "plan_stale")
+        return "nothing was changed there: run the command again, and look at the new plan";
       return "it was changed meanwhile: look at it with `landlord get`, then try again";
+    case 503:
+      if (error.code === "no_worker")
+        return "start a worker with `landlord worker`; `landlord apply --no-plan` does without a plan";
+      return "try again; `landlord status` and `landlord doctor` show what is missing";
     default:
       return error.status >= 500 ? "try again; the server's log tells more under the request id" : null;
   }

@@ -3,9 +3,9 @@ import type { Sweep } from "@landlord/client";
 import type { Command } from "commander";
 import { setTimeout as delay } from "node:timers/promises";
 import { LandlordError } from "../domain/errors.ts";
+import { example } from "./command.ts";
 import { clientOf, print, type CliDeps, type GlobalOptions } from "./context.ts";
 import { toTable } from "./output.ts";
-import { example } from "./tenant-commands.ts";
 
 const POLL_MS = 250;
 const SWEEP_TIMEOUT_MS = 120_000;

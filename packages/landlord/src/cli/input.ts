@@ -88,6 +88,21 @@ export function parseTenant(positional: string | undefined, options: TenantRefer
   return tenant;
 }
 
+/** The tenants that a command names, each once; none when a selector names them. Throws UsageError. */
+export function parseTenants(
+  positional: readonly string[],
+  options: TenantReference & { readonly selector?: string | undefined },
+): readonly string[] {
+  const { tenantId, tenantName, selector } = options;
+  const isNamed = positional.length > 0 || tenantId !== undefined || tenantName !== undefined;
+  if (selector !== undefined) {
+    if (isNamed) throw new UsageError("name tenants, or select them with --selector: not both");
+    return [];
+  }
+  const [first, ...more] = positional;
+  return [...new Set([parseTenant(first, options), ...more])];
+}
+
 /** A whole number within bounds. Throws UsageError. */
 export function parseWhole(option: string, text: string, min: number, max: number): number {
   const value = Number(text);

@@ -1,15 +1,19 @@
 /** The commands that explain: what a provider takes, what happened to a tenant. */
+import type { Explanation, Operation, OperationEvent } from "@landlord/client";
 import type { Command } from "commander";
 import { isJsonObject, type JsonObject } from "../domain/json.ts";
-import { clientOf, print, type CliDeps, type GlobalOptions } from "./context.ts";
+import { example, inParallel, withTenant } from "./command.ts";
+import { clientOf, hasOutputColour, print, type CliDeps, type GlobalOptions } from "./context.ts";
 import { parseTenant, type TenantReference } from "./input.ts";
-import { toTable, toYaml } from "./output.ts";
-import { example, withTenant } from "./tenant-commands.ts";
+import { printable, toTable, toYaml } from "./output.ts";
+import { paintStatus } from "./tenant-view.ts";
 
 export function addInspectCommands(program: Command, deps: CliDeps): void {
   addCompute(program, deps);
   addHistory(program, deps);
   addOperations(program, deps);
+  addGenerations(program, deps);
+  addExplain(program, deps);
 }
 
 function addCompute(program: Command, deps: CliDeps): void {
@@ -81,28 +85,126 @@ function addHistory(program: Command, deps: CliDeps): void {
   });
 }
 
+interface OperationsFlags {
+  readonly events?: boolean;
+}
+
+const EVENT_READS_AT_ONCE = 4;
+
 function addOperations(program: Command, deps: CliDeps): void {
   const command = withTenant(
     program
       .command("operations")
       .description("Show the ledger: every attempt to bring a tenant to a generation"),
-  ).addHelpText("after", example("operations acme", "operations acme -o json"));
+  )
+    .option("--events", "also what workers reported of each")
+    .addHelpText("after", example("operations acme", "operations acme --events", "operations acme -o json"));
+  command.action(async (positional: string | undefined) => {
+    const options = command.optsWithGlobals<GlobalOptions & TenantReference & OperationsFlags>();
+    const client = clientOf(deps, options);
+    const name = parseTenant(positional, options);
+    const operations = await client.getOperations(name);
+    if (options.events !== true) {
+      print(deps, options.output, operations, () => operationTable(operations, deps));
+      return;
+    }
+    const detailed = await inParallel(operations, EVENT_READS_AT_ONCE, async (operation) => ({
+      ...operation,
+      events: await client.getOperationEvents(name, operation.id),
+    }));
+    print(deps, options.output, detailed, () =>
+      detailed
+        .map((operation) => operationTable([operation], deps) + eventLines(operation.events))
+        .join("\n"),
+    );
+  });
+}
+
+function eventLines(events: readonly OperationEvent[]): string {
+  if (events.length === 0) return "  no word of a worker\n";
+  return events.map(({ at, phase, message }) => `  ${printable(`${at}  ${phase}  ${message}`)}\n`).join("");
+}
+
+function operationTable(operations: readonly Operation[], deps: CliDeps): string {
+  const rows = operations.map((each) => [
+    each.created_at,
+    each.kind,
+    String(each.generation),
+    each.outcome ?? each.sub_state ?? "-",
+    String(each.retry_count),
+    each.workflow_provider,
+    each.execution_id,
+    each.error === null ? (each.stop_reason ?? "") : `${each.error.code}: ${each.error.message}`,
+  ]);
+  const columns = ["TIME", "KIND", "GENERATION", "STATE", "RETRIES", "ENGINE", "EXECUTION", "ERROR"];
+  return toTable(columns, rows, { width: deps.stdout.columns });
+}
+
+function addGenerations(program: Command, deps: CliDeps): void {
+  const command = withTenant(
+    program.command("generations").description("Show the configurations that a tenant had, to roll back to"),
+  ).addHelpText("after", example("generations acme", "generations acme -o yaml"));
   command.action(async (positional: string | undefined) => {
     const options = command.optsWithGlobals<GlobalOptions & TenantReference>();
-    const operations = await clientOf(deps, options).getOperations(parseTenant(positional, options));
-    print(deps, options.output, operations, () => {
-      const rows = operations.map((each) => [
-        each.created_at,
-        each.kind,
+    const generations = await clientOf(deps, options).getGenerations(parseTenant(positional, options));
+    print(deps, options.output, generations, () => {
+      const rows = generations.map((each) => [
         String(each.generation),
-        each.outcome ?? each.sub_state ?? "-",
-        String(each.retry_count),
-        each.workflow_provider,
-        each.execution_id,
-        each.error === null ? (each.stop_reason ?? "") : `${each.error.code}: ${each.error.message}`,
+        each.created_at,
+        each.intent,
+        each.actor,
+        each.config_hash.slice(0, 12),
+        JSON.stringify(each.compute_config),
       ]);
-      const columns = ["TIME", "KIND", "GENERATION", "STATE", "RETRIES", "ENGINE", "EXECUTION", "ERROR"];
+      const columns = ["GENERATION", "TIME", "INTENT", "ACTOR", "HASH", "CONFIG"];
       return toTable(columns, rows, { width: deps.stdout.columns });
     });
   });
+}
+
+function addExplain(program: Command, deps: CliDeps): void {
+  const command = withTenant(
+    program.command("explain").description("Say why a tenant is where it is, and what to do about it"),
+  ).addHelpText("after", example("explain acme", "explain acme -o json"));
+  command.action(async (positional: string | undefined) => {
+    const options = command.optsWithGlobals<GlobalOptions & TenantReference>();
+    const explanation = await clientOf(deps, options).explainTenant(parseTenant(positional, options));
+    print(deps, options.output, explanation, () => explained(explanation, deps));
+  });
+}
+
+function explained(explanation: Explanation, deps: CliDeps): string {
+  const { execution, queue, last_error: lastError, next_attempt_at: next } = explanation;
+  const generation = execution === null ? "" : ` at generation ${execution.generation}`;
+  const stalled = explanation.stalled ? ", stalled" : "";
+  const status = paintStatus(printable(explanation.status), hasOutputColour(deps));
+  const facts = [
+    `Since: ${explanation.since}`,
+    ...(next === null ? [] : [`Next attempt: ${next}`]),
+    ...(explanation.attempts === 0 ? [] : [`Attempts: ${explanation.attempts}`]),
+    ...(lastError === null ? [] : [`Last error: ${lastError.code}: ${lastError.message}`]),
+    ...(queue === null
+      ? []
+      : [
+          `Queue: ${queue.lane} of ${queue.owner}${queue.position === null ? "" : `, ${queue.position} ahead`}`,
+        ]),
+    ...(execution === null
+      ? []
+      : [
+          `Execution: ${execution.execution_id} (${execution.kind}, ${execution.sub_state ?? "not seen yet"}) by ${execution.workflow_provider}`,
+        ]),
+    ...(execution?.progress ? [`Progress: ${execution.progress}`] : []),
+    ...(execution?.link ? [`Link: ${execution.link}`] : []),
+  ];
+  const lines = [
+    "",
+    `  ${explanation.reason}: ${explanation.message}`,
+    "",
+    ...facts.map((fact) => `  ${fact}`),
+    ...(explanation.what_to_do.length === 0
+      ? []
+      : ["", ...explanation.what_to_do.map((step) => `  Next step: ${step}`)]),
+  ];
+  const head = `${printable(explanation.tenant_name)} is ${status}${generation}${stalled}`;
+  return `${[head, ...lines.map(printable)].join("\n")}\n`;
 }

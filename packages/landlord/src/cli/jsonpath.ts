@@ -27,7 +27,7 @@ export function parseJsonPath(template: string): JsonPath {
 
 function parseTemplate(template: string): Part[] {
   const parts: Part[] = [];
-  for (let rest = template; rest !== ""; ) {
+  for (let rest = template; rest !== "";) {
     const [, text = "", expression, after = ""] =
       /^([^{}]*)(?:\{((?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^{}"'])*)\}([^]*))?$/.exec(rest) ?? [];
     if (text === "" && expression === undefined) throw new Error(`"${rest}" has braces without a partner`);

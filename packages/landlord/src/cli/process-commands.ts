@@ -1,12 +1,13 @@
 /** The commands that start processes, and the one that shows their configuration. */
 import { Option, type Command } from "commander";
+import { parse as parseYaml } from "yaml";
 import { loadConfig, type FlagSetting, type LoadedConfig, type LoadOptions } from "../config/load.ts";
 import { printConfig } from "../config/print.ts";
-import type { CliDeps, RunOptions } from "./context.ts";
+import { collect, example, type Report } from "./command.ts";
+import { print, type CliDeps, type GlobalOptions, type RunOptions } from "./context.ts";
 import { UsageError } from "./input.ts";
-import { collect, example } from "./tenant-commands.ts";
 
-interface ProcessFlags {
+export interface ProcessFlags {
   readonly configFile?: string;
   readonly set: string[];
   readonly port?: string;
@@ -50,13 +51,13 @@ export function addProcessCommands(
   addConfig(program, deps);
 }
 
-function withConfiguration(command: Command): Command {
+export function withConfiguration(command: Command): Command {
   return command
     .option("--config-file <file>", "configuration file (default: LANDLORD_CONFIG, then the usual places)")
     .option("--set <key=value>", "one setting, for example log.level=debug; may be repeated", collect, []);
 }
 
-function runOptionsOf(options: ProcessFlags): RunOptions {
+export function runOptionsOf(options: ProcessFlags): RunOptions {
   const flags: FlagSetting[] = options.set.map((pair) => {
     const split = pair.indexOf("=");
     if (split < 1) throw new UsageError(`--set wants key=value, got "${pair}"`);
@@ -68,26 +69,33 @@ function runOptionsOf(options: ProcessFlags): RunOptions {
   return { ...(options.configFile === undefined ? {} : { configFile: options.configFile }), flags };
 }
 
-const ROLES = ["cli", "server", "worker", "dev", "migrate"] as const;
+export const ROLES = ["cli", "server", "worker", "dev", "migrate"] as const;
+export type RoleName = (typeof ROLES)[number];
 
 function addConfig(program: Command, deps: CliDeps): void {
   const config = program.command("config").description("Look at the configuration");
   const command = withConfiguration(config.command("print"))
     .description("Print the configuration in force with the source of each value; secrets are hidden")
     .addOption(new Option("--role <role>", "whose configuration").choices(ROLES).default("cli"))
-    .addHelpText("after", example("config print", "config print --role worker --config-file worker.yaml"));
+    .addHelpText(
+      "after",
+      example("config print", "config print --role worker --config-file worker.yaml", "config print -o json"),
+    );
   command.action(async () => {
-    const { role, ...flags } = command.opts<ProcessFlags & { readonly role: (typeof ROLES)[number] }>();
+    const options = command.optsWithGlobals<GlobalOptions & ProcessFlags & { readonly role: RoleName }>();
+    const { role, ...flags } = options;
     const sources = {
       ...runOptionsOf(flags),
       env: deps.env,
       ...(deps.cwd === undefined ? {} : { cwd: deps.cwd }),
     };
     const { computeSchemas, workflowSchemas } = await deps.configSchemas(sources);
-    const options: Omit<LoadOptions, "role"> = { ...sources, computeSchemas, workflowSchemas };
+    const load: Omit<LoadOptions, "role"> = { ...sources, computeSchemas, workflowSchemas };
     const loaded: LoadedConfig =
-      role === "worker" ? loadConfig({ ...options, role }) : loadConfig({ ...options, role });
+      role === "worker" ? loadConfig({ ...load, role }) : loadConfig({ ...load, role });
     if (loaded.file !== null) deps.stderr.write(`configuration file: ${loaded.file}\n`);
-    deps.stdout.write(printConfig(loaded));
+    const text = printConfig(loaded);
+    if (options.output === "table" || options.output === "yaml") deps.stdout.write(text);
+    else print(deps, options.output, parseYaml(text), () => text);
   });
 }

@@ -2,26 +2,54 @@ import type { Tenant } from "@landlord/client";
 import { ageOf, paint, printable, toTable, toYaml, type Output } from "./output.ts";
 
 const COLUMNS = ["NAME", "STATUS", "GENERATION", "PROVIDER", "ENDPOINT", "AGE", "MESSAGE"];
+const WIDE_COLUMNS = [
+  "ID",
+  "NAME",
+  "STATUS",
+  "GENERATION",
+  "PROVIDER",
+  "ENDPOINTS",
+  "AGE",
+  "LABELS",
+  "MESSAGE",
+];
+
+export interface TenantTableOptions {
+  readonly colour: boolean;
+  /** Also ids, labels and every endpoint, whatever the width. */
+  readonly wide?: boolean;
+}
 
 /** One line for each tenant. GENERATION is observed/desired. */
-export function tenantTable(tenants: readonly Tenant[], output: Output, colour: boolean): string {
+export function tenantTable(
+  tenants: readonly Tenant[],
+  output: Output,
+  { colour, wide = false }: TenantTableOptions,
+): string {
   const now = Date.now();
-  const rows = tenants.map((tenant) => [
-    tenant.name,
-    tenant.status,
-    `${tenant.observed_generation}/${tenant.generation}`,
-    tenant.compute_provider || "-",
-    tenant.endpoints?.[0]?.url ?? "-",
-    ageOf(tenant.created_at, now),
-    tenant.workflow_error_message || tenant.status_message || "",
-  ]);
-  return toTable(COLUMNS, rows, {
-    width: output.columns,
+  const rows = tenants.map((tenant) => {
+    const [first, ...more] = tenant.endpoints.map(({ url }) => url);
+    const endpoints = wide ? [first, ...more].join(" ") : first;
+    const labels = Object.entries(tenant.labels).map(([key, value]) => `${key}=${value}`);
+    return [
+      ...(wide ? [tenant.id] : []),
+      tenant.name,
+      tenant.status,
+      `${tenant.observed_generation}/${tenant.generation}`,
+      tenant.compute_provider || "-",
+      endpoints || "-",
+      ageOf(tenant.created_at, now),
+      ...(wide ? [labels.join(",") || "-"] : []),
+      tenant.workflow_error_message || tenant.status_message || "",
+    ];
+  });
+  return toTable(wide ? WIDE_COLUMNS : COLUMNS, rows, {
+    width: wide ? undefined : output.columns,
     paint: (column, cell) => (column === "STATUS" ? paintStatus(cell, colour) : cell),
   });
 }
 
-function paintStatus(cell: string, colour: boolean): string {
+export function paintStatus(cell: string, colour: boolean): string {
   const status = cell.trimEnd();
   if (status === "ready") return paint(cell, "green", colour);
   if (status === "failed") return paint(cell, "red", colour);

@@ -116,3 +116,8 @@ function codesOfShape({ operationId, method, hasInput }: OperationShape): readon
   if (hasInput) codes.push("invalid_request");
   return codes;
 }
+
+/** The operations of which the code is more than a matter of their shape. */
+export function operationsWith(code: ProblemCode): readonly string[] {
+  return Object.keys(OWN_PROBLEMS).filter((operation) => OWN_PROBLEMS[operation]?.includes(code));
+}

@@ -96,7 +96,7 @@ process.exitCode = await runCli(process.argv.slice(2), {
   runWorker,
   runMigrate,
   runDev,
-  examine: async (config) => (await import("./doctor.ts")).examine(config),
+  examine: async (loaded) => (await import("./doctor.ts")).examine(loaded),
   configSchemas: prepare,
   input: {
     isTerminal: process.stdin.isTTY === true && process.stderr.isTTY === true,

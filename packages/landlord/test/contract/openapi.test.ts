@@ -123,6 +123,7 @@ describe("generated files", () => {
       "openapi/openapi.json",
       "packages/client/src/schema.ts",
       "docs/configuration.md",
+      "docs/errors.md",
     ]);
     expect(outdated(files)).toEqual([]);
   });

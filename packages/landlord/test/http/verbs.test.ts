@@ -32,6 +32,12 @@ async function ready(config: unknown = {}): Promise<TenantBody> {
   return api.waitFor(name, "ready");
 }
 
+/** Nobody asked for it, and nobody was told. */
+async function loseCompute(id: string): Promise<void> {
+  const [instance] = await system.database.query("SELECT id FROM instance");
+  sharedMockWorld.touch({ instanceId: String(instance?.["id"]), tenantId: id }).compute = null;
+}
+
 async function reasonsOf(name: string): Promise<readonly string[]> {
   const { body } = await api.call<{ transitions: { reason: string }[] }>(
     "GET",
@@ -56,8 +62,7 @@ describe("retry", () => {
 
   it("of a ready tenant looks at its compute, and mends what is wrong with it", async () => {
     const { name, id } = await ready();
-    const [instance] = await system.database.query("SELECT id FROM instance");
-    sharedMockWorld.touch({ instanceId: String(instance?.["id"]), tenantId: id }).compute = null;
+    await loseCompute(id);
     const answer = await post(name, "retry");
     expect([answer.status, answer.body.status, answer.body.generation]).toEqual([200, "ready", 1]);
     await eventually(async () => (await reasonsOf(name)).length === 6, { what: "it is ready again" });
@@ -91,6 +96,17 @@ describe("pause and resume", () => {
     const resumed = await post(name, "resume");
     expect([resumed.status, resumed.body.paused]).toEqual([200, false]);
     expect(await api.waitFor(name, "ready")).toMatchObject({ generation: 2, paused: false });
+  });
+
+  it("mends at its end what went wrong meanwhile", async () => {
+    const { name, id } = await ready();
+    await post(name, "pause");
+    await loseCompute(id);
+    await post(name, "resume");
+    await eventually(async () => (await reasonsOf(name)).includes("drift_missing"), {
+      what: "its compute is looked at, a minute before its time",
+    });
+    await api.waitFor(name, "ready");
   });
 
   it("holds a delete back, too, until it is resumed", async () => {
@@ -147,6 +163,18 @@ describe("rollback", () => {
     );
     expect(body.generations.map(({ generation }) => generation)).toEqual([5, 4, 3, 2, 1]);
     expect(body.generations[0]).toMatchObject({ actor: "anonymous", compute_config: { settings: 1 } });
+  });
+
+  it("passes over generations of the same configuration", async () => {
+    const { name } = await ready({ settings: 1 });
+    await put(name, { settings: 2 });
+    await api.waitFor(name, "ready");
+    await post(name, "archive");
+    await post(name, "restore");
+    await api.waitFor(name, "ready");
+    const back = await post(name, "rollback", {});
+    expect([back.status, back.body.generation, back.body.compute_config["settings"]]).toEqual([202, 5, 1]);
+    await api.waitFor(name, "ready");
   });
 
   it("has nowhere to go from the first configuration", async () => {

@@ -94,14 +94,24 @@ function queued(
     lane: restart?.lane ?? work.lane,
   };
   if (release === null) return next;
-  const { dueInMs, resyncInMs } = release;
+  const { dueInMs } = release;
   return {
     ...next,
     leaseOwner: null,
     leaseUntilMs: null,
     dueMs: work.wakeSeq !== wakeSeq ? nowMs : dueInMs === null ? null : nowMs + dueInMs,
-    resyncMs: resyncInMs === null ? null : nowMs + resyncInMs,
+    resyncMs: lookAfter(work, release, nowMs),
   };
+}
+
+function lookAfter(
+  { resyncMs }: WorkRow,
+  { resyncInMs, keepsEarlierLook = false }: NonNullable<Commit["release"]>,
+  nowMs: number,
+): number | null {
+  const nextMs = resyncInMs === null ? null : nowMs + resyncInMs;
+  const isEarlier = resyncMs !== null && nextMs !== null && resyncMs <= nextMs;
+  return keepsEarlierLook && isEarlier ? resyncMs : nextMs;
 }
 
 function refuseViolations(

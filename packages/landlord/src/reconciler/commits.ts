@@ -40,8 +40,13 @@ export function emptyCommit(pass: Pass): Commit {
 }
 
 /** Gives back a tenant that waits for nobody; unless it is paused half way, its compute is looked at now and then. */
-export function settleCommit(pass: Pass, settings: ReconcilerSettings): Commit {
-  return { ...emptyCommit(pass), release: settledRelease(pass, pass.tenant, settings) };
+export function settleCommit(
+  pass: Pass,
+  { isLooked }: { readonly isLooked: boolean },
+  settings: ReconcilerSettings,
+): Commit {
+  const release = { ...settledRelease(pass, pass.tenant, settings), keepsEarlierLook: !isLooked };
+  return { ...emptyCommit(pass), release };
 }
 
 /** Notes what was seen of a settled tenant's compute. */

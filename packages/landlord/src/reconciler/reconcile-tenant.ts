@@ -158,7 +158,7 @@ async function takeDecision(
       { tenant_id: pass.tenant.id, execution_id: pass.operation?.executionId, decision: decision.kind },
       "decided",
     );
-    return await perform(decision, pass, request, dependencies);
+    return await perform(decision, pass, request, { isLooked: observation !== null }, dependencies);
   } catch (error) {
     await giveBack(error, pass, dependencies);
     return null;
@@ -202,12 +202,13 @@ async function perform(
   decision: Decision,
   pass: Pass,
   request: JsonObject | null,
+  look: { readonly isLooked: boolean },
   dependencies: PassDependencies,
 ): Promise<Continuation | null> {
   const { settings } = dependencies;
   switch (decision.kind) {
     case "settle":
-      await dependencies.commit(settleCommit(pass, settings));
+      await dependencies.commit(settleCommit(pass, look, settings));
       return null;
     case "record":
       await dependencies.commit(recordCommit(pass, decision, settings));

@@ -219,7 +219,12 @@ export interface Commit {
    * Give the lease back. The next pass is `dueInMs` from now, null for not until somebody writes; the next look at its
    * compute `resyncInMs` from now, null for none.
    */
-  readonly release: { readonly dueInMs: number | null; readonly resyncInMs: number | null } | null;
+  readonly release: {
+    readonly dueInMs: number | null;
+    readonly resyncInMs: number | null;
+    /** Nobody looked at its compute: a look that is due earlier stays so. */
+    readonly keepsEarlierLook?: boolean;
+  } | null;
 }
 
 /**

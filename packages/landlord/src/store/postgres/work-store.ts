@@ -192,6 +192,7 @@ function commitRecord(commit: Commit): Record<string, unknown> {
     release: release !== null,
     due_in_ms: release?.dueInMs ?? null,
     resync_in_ms: release?.resyncInMs ?? null,
+    keeps_look: release?.keepsEarlierLook ?? false,
   };
 }
 
@@ -214,7 +215,7 @@ async function commitBatch(
       SELECT * FROM jsonb_to_recordset(${input}::jsonb) AS i(
         tenant_id uuid, lease_owner text, lease_token bigint, wake_seq bigint, revision bigint, tenant jsonb, generation_raised boolean,
         restart_lane smallint, tombstone_ttl_ms float8, new_operation jsonb, operation_update jsonb, transition jsonb,
-        release boolean, due_in_ms float8, resync_in_ms float8)
+        release boolean, due_in_ms float8, resync_in_ms float8, keeps_look boolean)
     ), held AS MATERIALIZED (
       SELECT w.tenant_id, w.lease_token
       FROM tenant_work w JOIN input i ON i.tenant_id = w.tenant_id AND i.lease_token = w.lease_token
@@ -298,6 +299,7 @@ async function commitBatch(
           ELSE now() + i.due_in_ms * interval '1 millisecond' END,
         resync_at = CASE
           WHEN NOT i.is_current OR NOT i.release THEN w.resync_at
+          WHEN i.keeps_look AND w.resync_at <= now() + i.resync_in_ms * interval '1 millisecond' THEN w.resync_at
           ELSE now() + i.resync_in_ms * interval '1 millisecond' END,
         in_flight = CASE
           WHEN NOT i.is_current THEN w.in_flight

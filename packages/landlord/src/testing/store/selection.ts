@@ -204,6 +204,11 @@ const looks: StoreBehaviour = {
     });
     assert.equal(outcome.kind, "written");
     assert.equal((await claim(store, "b")).length, 0, "nothing is due");
+    // Whoever is at it for another reason, and did not look, leaves the request as it is.
+    await store.wake({ tenantIds: [id] });
+    const passing = await claimOne(store, "b");
+    const release = { dueInMs: null, resyncInMs: 3_600_000, keepsEarlierLook: true };
+    assert.deepEqual(await store.commit([commitOf(passing, { release })]), ["committed"]);
     const looked = await store.claimResync({
       leaseOwner: "c",
       leaseDurationMs: 60_000,

@@ -10,6 +10,8 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -40,8 +42,8 @@ afterAll(async () => {
 
 /** What a command printed; fails when it failed. */
 async function ok(run: Promise<Run>): Promise<string> {
-  const { status, stdout, stderr } = await run;
-  expect([status, stderr.includes("error:") ? stderr : ""]).toEqual([0, ""]);
+  const { status: code, stdout, stderr } = await run;
+  expect([code, stderr.includes("error:") ? stderr : ""]).toEqual([0, ""]);
   return stdout;
 }
 
@@ -124,9 +126,12 @@ test("apply, plan and diff: what files say is shown, asked for, made so, and pru
     2,
     expect.stringContaining("/compute_config/command") as string,
   ]);
-  expect(status(await cli.run("get", "ok"))).toBe(3);
-  expect(status(await cli.run("diff", "-f", "refused.yaml"))).toBeGreaterThan(1);
-  expect(status(await cli.run("diff", "-f", "none.yaml"))).toBeGreaterThan(1);
+  const [unmade, undiffed, unread] = await Promise.all([
+    cli.run("get", "ok"),
+    cli.run("diff", "-f", "refused.yaml"),
+    cli.run("diff", "-f", "none.yaml"),
+  ]);
+  expect([unmade.status, undiffed.status, unread.status]).toEqual([3, 2, 2]);
 });
 
 test("get and list in every format, and as things change", async () => {
@@ -162,7 +167,7 @@ test("a tenant's life: create, set, rollback, pause, resume, retry, archive, res
   expect(await ok(cli.run("get", "acme", "-o", "jsonpath={.compute_config.env}"))).toBe("\n");
 
   expect(await ok(cli.run("pause", "acme"))).toMatch(/acme +ready/);
-  expect(await ok(cli.run("explain", "acme"))).toContain("paused");
+  expect(await ok(cli.run("get", "acme", "-o", "jsonpath={.paused}"))).toBe("true\n");
   await ok(cli.run("resume", "acme", "one"));
   expect(await ok(cli.run("explain", "acme"))).toContain("  ready: ");
   await ok(cli.run("retry", "acme", "--wait"));
@@ -214,7 +219,7 @@ test("logs -f prints each line once", async () => {
 });
 
 test("import: nothing of a bad file, and a run that was killed is taken up again", async () => {
-  const rows = 120;
+  const rows = 60;
   const names = Array.from({ length: rows }, (_, index) => `import-${index + 1}`);
   const template = write(
     "template.yaml",
@@ -239,12 +244,12 @@ test("import: nothing of a bad file, and a run that was killed is taken up again
       : 0;
   const words = [csv, "--template", template, "--report", report, "--yes"];
   const first = cli.start("import", ...words, "--concurrency", "1");
-  await until("some rows are in", 60_000, () => lines() >= 3);
+  await until("some rows are in", 60_000, () => lines() >= 2);
   await first.kill();
   const done = lines();
   expect(done).toBeLessThan(rows);
   // As a crash in the middle of a line leaves it.
-  writeFileSync(report, '{"row":119,"name":"import-', { flag: "a" });
+  writeFileSync(report, '{"row":59,"name":"import-', { flag: "a" });
   const second = await cli.run("import", ...words, "--wait");
   expect(second.stderr).toContain(
     `${rows} rows are valid, ${done} went well before; ${rows - done} to apply`,
@@ -273,13 +278,19 @@ test("contexts: login, whoami, logout, and which of them counts", async () => {
   expect(await ok(bare.run("context list"))).toMatch(/here .* none\n\* +other .* kept\n/);
   await ok(bare.run("context use", "here"));
   expect(await ok(bare.run("context show", "-o", "jsonpath={.context}"))).toBe("here\n");
-  expect(status(await bare.run("list", "--server", "http://127.0.0.1:9"))).toBe(5);
-  expect(status(await bare.run("list", "--context", "other"))).toBe(0);
+  const [away, other] = await Promise.all([
+    bare.run("list", "--server", "http://127.0.0.1:9"),
+    bare.run("list", "--context", "other"),
+  ]);
+  expect([away.status, other.status]).toEqual([5, 0]);
   await ok(bare.run("logout", "--context", "other"));
   expect(await ok(bare.run("context list", "-o", "jsonpath={[1].has_token}"))).toBe("false\n");
   await ok(bare.run("context delete", "other"));
-  expect(status(await bare.run("list", "--context", "other"))).toBe(2);
-  expect(status(await bare.run("login", "http://127.0.0.1:9"))).toBe(5);
+  const [gone, refused] = await Promise.all([
+    bare.run("list", "--context", "other"),
+    bare.run("login", "http://127.0.0.1:9"),
+  ]);
+  expect([gone.status, refused.status]).toEqual([2, 5]);
   for (const command of bare.called) called.add(command);
 });
 
@@ -344,7 +355,7 @@ test("status, workers, compute, sweep, config and completion", async () => {
   expect(complete("ex")).toEqual(["explain"]);
   expect(complete("--server", "list", "token", "cr")).toEqual(["create"]);
   expect(complete("wait", "acme", "--for", "")).toEqual(["ready", "archived", "deleted"]);
-  expect(complete("rollback", "--to")).toEqual(["--to-generation"]);
+  expect(complete("rollback", "--to-")).toEqual(["--to-generation"]);
   expect(complete("apply", "-f", "completion")).toEqual(["completion.bash"]);
   expect(await ok(cli.run("completion zsh"))).toMatch(/^#compdef landlord\n[^]*token create/);
 });
@@ -353,13 +364,14 @@ function databaseOf(password?: string): string {
   const place = join(folder, "data/postgres");
   const [, port = ""] = /PostgreSQL +127\.0\.0\.1:(\d+)/.exec(dev.output()) ?? [];
   const right = readFileSync(join(place, "password"), "utf8").trim();
-  return `postgres://landlord:${password ?? right}@127.0.0.1:${port}/landlord`;
+  return `postgres://postgres:${password ?? right}@127.0.0.1:${port}/landlord`;
 }
 
 test("doctor finds nothing, and exactly what is wrong", async () => {
   const port = new URL(dev.url).port;
   const problems = async (...words: readonly string[]): Promise<readonly string[]> => {
-    const run = await cli.run("doctor", "--port", port, "-o", "json", ...words);
+    const place = words.some((word) => word.startsWith("http.port")) ? [] : ["--port", port];
+    const run = await cli.run("doctor", ...place, "-o", "json", ...words);
     const { findings } = JSON.parse(run.stdout) as {
       findings: { check: string; status: string; mend?: string }[];
     };
@@ -372,21 +384,27 @@ test("doctor finds nothing, and exactly what is wrong", async () => {
     /database +ok[^]*worker +ok[^]*All is well\.\n$/,
   );
   write("file", "");
-  const [database, closed, engine, data, config, api] = await Promise.all([
+  const stranger = createServer((_, response) => void response.end("hello"));
+  await new Promise<void>((resolve) => stranger.listen(0, "127.0.0.1", resolve));
+  const taken = String((stranger.address() as AddressInfo).port);
+  const [database, closed, engine, data, config, api, held] = await Promise.all([
     problems("--set", `database.url=${databaseOf("wrong")}`),
     problems("--set", "database.url=postgres://landlord@127.0.0.1:9/landlord"),
     problems("--set", "workflow.restate.admin_endpoint=http://127.0.0.1:9"),
     problems("--data-dir", "file/below"),
     problems("--set", "http.prt=1"),
     problems("--server", "http://127.0.0.1:9"),
+    problems("--set", `http.port=${taken}`),
   ]);
-  expect([database, closed, engine, data, config, api]).toEqual([
+  stranger.close();
+  expect([database, closed, engine, data, config, api, held]).toEqual([
     ["database"],
     ["database"],
     ["engine's admin API"],
     ["data folder"],
     ["configuration"],
     ["API"],
+    ["port"],
   ]);
 });
 
@@ -409,13 +427,14 @@ test("migrate, serve and worker", async () => {
   // One that serves nobody: names of its own, at an engine that this server does not use.
   const worker = cli.start(
     "worker",
-    ...[
-      "--set",
-      `workflow.restate.endpoint=${restate}`,
-      "--set",
-      "workflow.restate.worker_register_on_startup=false",
-    ],
-    ...["--set", "workflow.restate.worker_listen_port=0", "--set", "compute.mock={}"],
+    "--set",
+    `workflow.restate.endpoint=${restate}`,
+    "--set",
+    "workflow.restate.worker_register_on_startup=false",
+    "--set",
+    "workflow.restate.worker_listen_port=0",
+    "--set",
+    "compute.mock={}",
   );
   await worker.sees(/listen/);
   expect(await worker.stop()).toBe(0);

@@ -1,6 +1,7 @@
 /** The API as its OpenAPI document describes it, and a count of what was asked of it. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { request, type Dispatcher } from "undici";
 import { ROOT } from "./dev.ts";
 
 interface Parameter {
@@ -8,7 +9,7 @@ interface Parameter {
   readonly name: string;
 }
 
-interface Response {
+interface DeclaredResponse {
   readonly "x-problem-codes"?: readonly string[];
 }
 
@@ -20,7 +21,7 @@ export interface Operation {
   readonly hasBody: boolean;
   readonly isPublic: boolean;
   readonly roles: readonly string[];
-  readonly responses: Readonly<Record<string, Response>>;
+  readonly responses: Readonly<Record<string, DeclaredResponse>>;
 }
 
 interface RawOperation {
@@ -29,7 +30,7 @@ interface RawOperation {
   readonly requestBody?: object;
   readonly security?: readonly object[];
   readonly "x-roles"?: readonly string[];
-  readonly responses: Readonly<Record<string, Response>>;
+  readonly responses: Readonly<Record<string, DeclaredResponse>>;
 }
 
 const DOCUMENT = JSON.parse(readFileSync(join(ROOT, "openapi/openapi.json"), "utf8")) as {
@@ -71,18 +72,24 @@ export interface Documented {
   readonly code: string | null;
 }
 
-export const keyOf = ({ operation, status, code }: Documented): string => `${operation} ${status} ${code ?? "-"}`;
+export const keyOf = ({ operation, status, code }: Documented): string =>
+  `${operation} ${status} ${code ?? "-"}`;
 
 export const DOCUMENTED: readonly Documented[] = OPERATIONS.flatMap(({ id, responses }) =>
   Object.entries(responses)
     .filter(([status]) => status !== "default")
     .flatMap(([status, response]) =>
-      (response["x-problem-codes"] ?? [null]).map((code) => ({ operation: id, status: Number(status), code })),
+      (response["x-problem-codes"] ?? [null]).map((code) => ({
+        operation: id,
+        status: Number(status),
+        code,
+      })),
     ),
 );
 
 /** Of no operation: what the answer `default` may be. */
-export const DEFAULT_CODES: readonly string[] = OPERATIONS[0]?.responses["default"]?.["x-problem-codes"] ?? [];
+export const DEFAULT_CODES: readonly string[] =
+  OPERATIONS[0]?.responses["default"]?.["x-problem-codes"] ?? [];
 
 export interface Call {
   readonly parameters?: Readonly<Record<string, string>>;
@@ -97,7 +104,7 @@ export interface Answer {
   readonly status: number;
   readonly code: string | null;
   readonly body: Readonly<Record<string, unknown>>;
-  readonly headers: Headers;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
 }
 
 export interface Client {
@@ -109,28 +116,33 @@ export function clientOf(url: string, seen: Set<string>, defaults: Call = {}): C
   return {
     async call(id, call = {}) {
       const operation = operationOf(id);
-      const { request, path } = requestOf(operation, {
+      const { sent, path } = requestOf(operation, {
         ...defaults,
         ...call,
         headers: { ...addressHeader(), ...defaults.headers, ...call.headers },
       });
-      const response = await fetch(`${url}${path}`, request);
-      const type = response.headers.get("content-type") ?? "";
+      const response = await request(`${url}${path}`, sent);
+      const type = String(response.headers["content-type"] ?? "");
       const isStream = type.startsWith("text/event-stream");
-      const text = isStream ? await firstOf(response) : await response.text();
-      const body = (/json/.test(type) && !type.includes("ndjson") ? JSON.parse(text) : { text }) as Answer["body"];
+      const text = isStream ? await firstOf(response.body) : await response.body.text();
+      const body = (
+        /json/.test(type) && !type.includes("ndjson") ? JSON.parse(text) : { text }
+      ) as Answer["body"];
       const isProblem = type.startsWith("application/problem+json");
       const code = isProblem ? String(body["code"]) : null;
-      const key = keyOf({ operation: id, status: response.status, code });
+      const key = keyOf({ operation: id, status: response.statusCode, code });
       if (!DOCUMENTED.some((documented) => keyOf(documented) === key))
         throw new Error(`${key} is not in the document: ${text.slice(0, 1_000)}`);
       seen.add(key);
-      return { status: response.status, code, body, headers: response.headers };
+      return { status: response.statusCode, code, body, headers: response.headers };
     },
   };
 }
 
-function requestOf(operation: Operation, call: Call): { readonly request: RequestInit; readonly path: string } {
+type Sent = Pick<Dispatcher.RequestOptions, "method" | "headers" | "body">;
+
+/** With undici's `request`: `fetch` would not let a test choose the header Host. */
+function requestOf(operation: Operation, call: Call): { readonly sent: Sent; readonly path: string } {
   const { parameters = {}, body, raw, token } = call;
   const headers: Record<string, string> = { ...call.headers };
   const query = new URLSearchParams();
@@ -142,11 +154,11 @@ function requestOf(operation: Operation, call: Call): { readonly request: Reques
     else query.set(name, value);
   }
   if (token !== undefined) headers["authorization"] = `Bearer ${token}`;
-  const sent = raw ?? (body === undefined ? undefined : JSON.stringify(body));
-  if (sent !== undefined) headers["content-type"] ??= "application/json";
-  const request = { method: operation.method, headers, ...(sent === undefined ? {} : { body: sent }) };
+  const text = raw ?? (body === undefined ? undefined : JSON.stringify(body));
+  if (text !== undefined) headers["content-type"] ??= "application/json";
+  const sent: Sent = { method: operation.method as Dispatcher.HttpMethod, headers, body: text ?? null };
   const search = query.toString();
-  return { request, path: search === "" ? path : `${path}?${search}` };
+  return { sent, path: search === "" ? path : `${path}?${search}` };
 }
 
 let calls = 0;
@@ -157,9 +169,8 @@ function addressHeader(): Record<string, string> {
   return { "x-forwarded-for": `198.51.${Math.floor(calls / 250) % 250}.${calls % 250}` };
 }
 
-async function firstOf(response: globalThis.Response): Promise<string> {
-  const reader = (response.body as ReadableStream<Uint8Array>).getReader();
-  const { value } = await reader.read();
-  await reader.cancel();
-  return new TextDecoder().decode(value);
+/** A stream of events has no end. */
+async function firstOf(body: AsyncIterable<Buffer>): Promise<string> {
+  for await (const chunk of body) return chunk.toString();
+  return "";
 }

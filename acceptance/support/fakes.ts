@@ -82,7 +82,14 @@ export async function prepareIssuer(port: number): Promise<Issuer> {
     open: async () => void (await listen(server, port)),
     jwt(claims) {
       const issuedAt = Math.floor(Date.now() / 1_000);
-      const body = { iss: url, aud: AUDIENCE, sub: "somebody", iat: issuedAt, exp: issuedAt + 600, ...claims };
+      const body = {
+        iss: url,
+        aud: AUDIENCE,
+        sub: "somebody",
+        iat: issuedAt,
+        exp: issuedAt + 600,
+        ...claims,
+      };
       const parts = [{ alg: "ES256", kid: "only", typ: "JWT" }, body];
       const text = parts.map((part) => Buffer.from(JSON.stringify(part)).toString("base64url")).join(".");
       const signature = sign("sha256", Buffer.from(text), { key: privateKey, dsaEncoding: "ieee-p1363" });

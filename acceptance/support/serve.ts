@@ -30,7 +30,8 @@ export async function startServe(
   const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
   const url = `http://127.0.0.1:${port}`;
   await until("landlord serve is ready", 60_000, async () => {
-    if (child.exitCode !== null) throw new Error(`landlord dev ended with ${child.exitCode}: ${output.join("")}`);
+    if (child.exitCode !== null)
+      throw new Error(`landlord dev ended with ${child.exitCode}: ${output.join("")}`);
     return (await fetch(`${url}/ready`)).status === 200;
   });
   return {

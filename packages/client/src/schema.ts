@@ -1417,7 +1417,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1464,7 +1464,7 @@ export interface operations {
                     "application/json": components["schemas"]["Readiness"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1556,7 +1556,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1633,7 +1633,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1698,7 +1698,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1784,7 +1784,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1889,7 +1889,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1995,7 +1995,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -2060,7 +2060,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -2125,7 +2125,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -2190,7 +2190,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -2286,7 +2286,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -2382,7 +2382,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -2530,7 +2530,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -2630,7 +2630,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -2784,7 +2784,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -2936,7 +2936,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3091,7 +3091,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3241,7 +3241,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3330,7 +3330,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3419,7 +3419,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3511,7 +3511,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3606,7 +3606,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3698,7 +3698,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3762,7 +3762,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found: `operation_not_found`, `tenant_not_found` */
+            /** @description Not Found: `operation_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3789,7 +3789,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3939,7 +3939,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -4081,7 +4081,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -4231,7 +4231,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -4381,7 +4381,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -4531,7 +4531,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -4685,7 +4685,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -4850,7 +4850,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -4928,7 +4928,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -5033,7 +5033,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -5137,7 +5137,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -5244,7 +5244,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -5309,7 +5309,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -5406,7 +5406,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -5499,7 +5499,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -5564,7 +5564,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What no operation can help: `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
+            /** @description What no operation can help: `invalid_request`, `malformed_request`, `request_timeout`, `headers_too_large`, `internal`, `route_not_found`, `version_required`, `unsupported_version` */
             default: {
                 headers: {
                     [name: string]: unknown;

@@ -64,7 +64,7 @@ function printSecret(deps: CliDeps, options: GlobalOptions, token: NewToken): vo
 }
 
 /** Milliseconds of a duration that may also count days: "90d". Throws UsageError. */
-export function parseAge(option: string, text: string): number {
+function parseAge(option: string, text: string): number {
   const days = /^(\d{1,5})d$/.exec(text);
   const milliseconds = days === null ? parseDuration(text) : Number(days[1]) * DAY_MS;
   if (milliseconds === null || milliseconds === 0)

@@ -22,7 +22,7 @@ import { addTenantCommands } from "./tenant-commands.ts";
 import { addVerbCommands } from "./verb-commands.ts";
 import { addWatchCommands } from "./watch-commands.ts";
 
-export type { CliDeps, Input, RunOptions } from "./context.ts";
+export type { CliDeps, RunOptions } from "./context.ts";
 
 const EXIT_CODE_HELP = `
 Exit codes: 0 ok, 1 failure, 2 wrong usage or configuration, also a tenant's, 3 not found, 4 conflict, 5 server unreachable,

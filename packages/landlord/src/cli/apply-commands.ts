@@ -16,6 +16,7 @@ import {
 } from "./command.ts";
 import { clientOf, hasOutputColour, print, type CliDeps, type GlobalOptions } from "./context.ts";
 import { readDocuments, type TenantDocument } from "./documents.ts";
+import { EXIT_CODES } from "./failure.ts";
 import { startCount, waitForAll, type WaitFlags } from "./finish.ts";
 import { parseTimeout, parseWhole, UsageError } from "./input.ts";
 import { printable } from "./output.ts";
@@ -88,17 +89,21 @@ export function addApplyCommand(program: Command, deps: CliDeps): void {
     const due = steps.filter(({ verdict }) => verdict !== "unchanged");
     if (due.length > 0) await confirm(deps, "Apply these changes?", options.yes);
     const results = await applySteps(deps, client, due, { limit, isPlanned: options.plan });
-    await settle(deps, client, results, { ...options, timeoutMs });
     const failed = results.filter(({ error }) => error !== null);
     const unchanged = steps.filter(({ verdict }) => verdict === "unchanged");
     if (!isForPeople)
       print(deps, options.output, { results: [...results, ...unchanged].map(resultBody) }, () => "");
-    if (failed.length === 0) return;
-    throw new SeveralFailures(
-      `${failed.length} of ${due.length} tenants were not applied`,
-      failed.map(({ step, error }) => ({ what: step.document?.source ?? step.name, error })),
-    );
+    if (failed.length > 0) throw notApplied(failed, due.length);
+    if (options.wait === true) await settle(deps, client, results, timeoutMs);
   });
+}
+
+function notApplied(failed: readonly Result[], total: number): SeveralFailures {
+  return new SeveralFailures(
+    `${failed.length} of ${total} tenants were not applied`,
+    failed.map(({ step, error }) => ({ what: step.document?.source ?? step.name, error })),
+    EXIT_CODES.failure,
+  );
 }
 
 function checkFlags(options: ApplyFlags): void {
@@ -234,10 +239,8 @@ async function settle(
   deps: CliDeps,
   client: LandlordClient,
   results: readonly Result[],
-  options: { readonly wait?: boolean; readonly timeoutMs: number },
+  timeoutMs: number,
 ): Promise<void> {
-  if (options.wait !== true) return;
-  const { timeoutMs } = options;
   const written = (isDeletion: boolean) =>
     results.flatMap(({ step, tenant }) =>
       tenant !== null && (step.document === null) === isDeletion ? [tenant] : [],

@@ -92,10 +92,13 @@ export interface Failure {
 /** Some of many things failed. */
 export class SeveralFailures extends LandlordError {
   readonly failures: readonly Failure[];
+  /** Null: the one that all of them have. */
+  readonly exitCode: number | null;
 
-  constructor(message: string, failures: readonly Failure[]) {
+  constructor(message: string, failures: readonly Failure[], exitCode: number | null = null) {
     super("several_failures", message);
     this.failures = failures;
+    this.exitCode = exitCode;
   }
 }
 

@@ -43,7 +43,8 @@ export function exitCodeOf(error: unknown): number {
 }
 
 /** The code that all of them have, or that of a failure. */
-function commonExitCode({ failures }: SeveralFailures): number {
+function commonExitCode({ failures, exitCode }: SeveralFailures): number {
+  if (exitCode !== null) return exitCode;
   const [first, ...others] = new Set(failures.map(({ error }) => exitCodeOf(error)));
   return first === undefined || others.length > 0 ? EXIT_CODES.failure : first;
 }

@@ -105,8 +105,8 @@ function visitTexts(value: Json, visit: (text: string) => void): void {
  */
 function filled(value: Json, cells: ReadonlyMap<string, string>): Json {
   if (typeof value === "string") {
-    const column = JSON_PLACEHOLDER.exec(value)?.[1];
-    if (column !== undefined) return cellAsJson(column, cells.get(column) ?? "");
+    const whole = JSON_PLACEHOLDER.exec(value)?.[1];
+    if (whole !== undefined) return cellAsJson(whole, cells.get(whole) ?? "");
     return value.replaceAll(PLACEHOLDER, (_, column: string) => cells.get(column) ?? "");
   }
   if (Array.isArray(value)) return (value as readonly Json[]).map((item) => filled(item, cells));

@@ -15,11 +15,7 @@ export interface ProcessFlags {
 }
 
 /** Adds the commands; `report` takes the exit code of a process that ended. */
-export function addProcessCommands(
-  program: Command,
-  deps: CliDeps,
-  report: (exitCode: number) => void,
-): void {
+export function addProcessCommands(program: Command, deps: CliDeps, report: Report): void {
   const addProcess = (
     name: string,
     description: string,

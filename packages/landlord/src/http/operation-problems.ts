@@ -71,7 +71,7 @@ const OWN_PROBLEMS: Readonly<Record<string, readonly ProblemCode[]>> = {
   getTenantLogs: ["tenant_not_found", ...WORKER_PROBLEMS],
   getHistory: ["tenant_not_found"],
   listOperations: ["tenant_not_found"],
-  listOperationEvents: ["tenant_not_found", "operation_not_found"],
+  listOperationEvents: ["operation_not_found"],
   listGenerations: ["tenant_not_found"],
   watchEvents: ["invalid_token", "watch_expired", "too_many_watchers", "events_unavailable"],
 

@@ -16,7 +16,7 @@ const TIMEOUT_MS = 5_000;
 const DISK_WARNING_BYTES = 1024 ** 3;
 const DISK_PROBLEM_BYTES = 100 * 1024 ** 2;
 
-type Loaded = LoadedConfig<Config | WorkerConfig>;
+type Loaded = LoadedConfig;
 
 /** Every finding; what is not there is a finding too. Takes a few seconds at most. */
 export async function examine(loaded: Loaded): Promise<readonly Finding[]> {

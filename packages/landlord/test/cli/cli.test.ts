@@ -9,7 +9,7 @@ import { cliHarness } from "./run-cli.ts";
 import { problem, tenant } from "./stub-server.ts";
 
 const cli = cliHarness();
-const { run } = cli;
+const run: typeof cli.run = (argv, given) => cli.run(argv, given);
 
 /** Answers each request with the next of these, the last one again and again. */
 function answerWith(...tenants: Tenant[]): void {

@@ -20,6 +20,8 @@ export interface StubServer {
   readonly url: string;
   readonly requests: StubRequest[];
   handler: (request: StubRequest) => StubAnswer;
+  /** What its clock says. */
+  date: () => Date;
   close(): Promise<void>;
 }
 
@@ -40,6 +42,7 @@ export async function startStubServer(): Promise<StubServer> {
     requests.push(request);
     const { status, body } = stub.handler(request);
     response.writeHead(status, {
+      date: stub.date().toUTCString(),
       "content-type": status < 400 ? "application/json" : "application/problem+json",
     });
     response.end(JSON.stringify(body));
@@ -48,6 +51,7 @@ export async function startStubServer(): Promise<StubServer> {
   const stub: StubServer = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
+    date: () => new Date(),
     handler: () => problem(404, "not_found", "there is no such tenant"),
     async close() {
       server.closeAllConnections();

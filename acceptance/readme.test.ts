@@ -4,6 +4,7 @@ import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from "node:os";
 import { dirname, join, relative, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { commandProblems } from "./support/command-lines.ts";
 import { LANDLORD, ROOT, startDev, type Dev } from "./support/dev.ts";
 
 const DOCUMENTS = [
@@ -104,6 +105,22 @@ describe.each(DOCUMENTS)("%s", (path) => {
       ...[...text.matchAll(/^\[[^\]]+\]:\s*(\S+)/gm)].map(([, target]) => target ?? ""),
     ].filter((target) => !/^[a-z]+:/.test(target));
     expect(links.filter((link) => !leadsSomewhere(path, link))).toEqual([]);
+  });
+
+  test("has only shell that a shell understands", async () => {
+    const blocks = [...textOf(path).matchAll(/^ *```(?:sh|bash)\n([\s\S]*?)^ *```/gm)].map(
+      ([, block]) => block ?? "",
+    );
+    for (const block of blocks) {
+      // -n reads it and runs nothing.
+      const { status, output } = await bash(`bash -n <<'END_OF_BLOCK'\n${block}\nEND_OF_BLOCK`, {});
+      expect(status, output).toBe(0);
+      expect(output).toBe("");
+    }
+  });
+
+  test("calls the command line as it is", { timeout: 120_000 }, async () => {
+    expect(await commandProblems(textOf(path))).toEqual([]);
   });
 
   test("names only files of this repository that exist", () => {

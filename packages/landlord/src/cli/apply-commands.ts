@@ -78,7 +78,7 @@ export function addApplyCommand(program: Command, deps: CliDeps): void {
     const limit = parseWhole("--concurrency", options.concurrency, 1, CONCURRENCY_LIMIT);
     const documents = await readDocuments(deps, options.filename, options.recursive === true);
     const client = clientOf(deps, options);
-    const steps = await planSteps(deps, client, documents, { ...options, limit });
+    const steps = await planSteps(client, documents, { ...options, limit });
     const isForPeople = options.output === "table" || options.output === "wide";
     if (isForPeople || options.dryRun !== true)
       (isForPeople ? deps.stdout : deps.stderr).write(planText(steps, isForPeople && hasOutputColour(deps)));
@@ -126,12 +126,11 @@ interface Planning {
 }
 
 async function planSteps(
-  deps: CliDeps,
   client: LandlordClient,
   documents: readonly TenantDocument[],
   options: Planning,
 ): Promise<readonly Step[]> {
-  const applied = await planDocuments(deps, client, documents, options);
+  const applied = await planDocuments(client, documents, options);
   if (options.prune !== true) return applied;
   const names = new Set(documents.map(({ name }) => name));
   const surplus: Tenant[] = [];
@@ -147,7 +146,6 @@ async function planSteps(
 
 /** The plan of each document. Throws when one has none: nothing is sent then. */
 export async function planDocuments(
-  deps: CliDeps,
   client: LandlordClient,
   documents: readonly TenantDocument[],
   { limit, plan: isPlanned }: { readonly limit: number; readonly plan: boolean },

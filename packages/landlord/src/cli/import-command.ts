@@ -75,7 +75,6 @@ async function run(deps: CliDeps, csv: string, options: ImportFlags): Promise<vo
   const client = clientOf(deps, options);
   if (options.plan)
     await planDocuments(
-      deps,
       client,
       due.map(({ document }) => document),
       { limit, plan: true },

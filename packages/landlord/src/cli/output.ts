@@ -99,7 +99,8 @@ export function toTable(
     Math.max(lengthOf(column), ...cells.map((row) => lengthOf(row[index] ?? ""))),
   );
   const line = (row: readonly string[], isHeading: boolean): string => {
-    let left = options.width ?? Infinity;
+    // Some terminals say 0 when they do not know.
+    let left = options.width || Infinity;
     const parts: string[] = [];
     row.forEach((cell, index) => {
       const isLast = index === columns.length - 1;

@@ -29,7 +29,7 @@ async function planFiles(
 ): Promise<readonly (Planned & { readonly plan: Plan | null })[]> {
   const limit = parseWhole("--concurrency", options.concurrency, 1, CONCURRENCY_LIMIT);
   const documents = await readDocuments(deps, options.filename, options.recursive === true);
-  return planDocuments(deps, clientOf(deps, options), documents, { limit, plan: true });
+  return planDocuments(clientOf(deps, options), documents, { limit, plan: true });
 }
 
 function addPlan(program: Command, deps: CliDeps): void {

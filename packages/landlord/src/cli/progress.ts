@@ -45,7 +45,7 @@ function liveProgress(output: Output, first: Tenant): Progress {
     const elapsed = ((Date.now() - start) / 1000).toFixed(1);
     const line = `${FRAMES[frame % FRAMES.length]} ${elapsed}s ${state}`;
     // One column stays free: a line that is exactly full wraps on some terminals.
-    output.write(CLEAR_LINE + truncate(line, (output.columns ?? DEFAULT_COLUMNS) - 1));
+    output.write(CLEAR_LINE + truncate(line, (output.columns || DEFAULT_COLUMNS) - 1));
     frame += 1;
   };
   draw();

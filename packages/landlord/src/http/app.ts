@@ -218,7 +218,9 @@ function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void
   );
 }
 
-const BROKEN_REQUESTS: Readonly<Record<string, readonly [status: number, code: ProblemCode, message: string]>> = {
+const BROKEN_REQUESTS: Readonly<
+  Record<string, readonly [status: number, code: ProblemCode, message: string]>
+> = {
   HPE_HEADER_OVERFLOW: [431, "headers_too_large", "The headers are too large."],
   ERR_HTTP_REQUEST_TIMEOUT: [408, "request_timeout", "The request did not arrive in time."],
 };

@@ -18,12 +18,15 @@ import type { Selector } from "../domain/selector.ts";
 import type { OperationOutcome } from "../domain/decide.ts";
 import { LandlordError, UnavailableError } from "../domain/errors.ts";
 import type { FleetStore } from "./fleet-store.ts";
+import type { Chore, Orphan, RecordedOrphan, ResourceOwner } from "./sweep-records.ts";
 import type { AccessStore } from "./access-store.ts";
 
 export type * from "./access-store.ts";
 import type { EventStore } from "./event-store.ts";
 
 export type { EventStore, SequencedTransition } from "./event-store.ts";
+
+export type * from "./sweep-records.ts";
 
 /** The database did not answer. */
 export class StoreUnavailableError extends UnavailableError {}
@@ -266,43 +269,6 @@ export interface Breaker {
   readonly openedAt: Date | null;
   readonly nextProbeAt: Date | null;
   readonly lastError: string | null;
-}
-
-/** Who owns a resource, as far as the database knows. */
-export interface ResourceOwner {
-  readonly tenantId: string;
-  /** Null: no such tenant, or no more. */
-  readonly tenant:
-    | (Pick<Tenant, "name" | "status" | "generation" | "observedGeneration" | "intent"> & {
-        readonly scopes: readonly string[];
-      })
-    | null;
-  /** What a deleted tenant left, and how long ago; null for none. */
-  readonly tombstone: { readonly name: string; readonly generation: number; readonly ageMs: number } | null;
-}
-
-/** Compute of this instance that belongs to no tenant. */
-export interface Orphan {
-  readonly computeProvider: string;
-  readonly scope: string;
-  readonly tenantId: string;
-  readonly generation: number | null;
-  readonly resourceIds: Readonly<Record<string, string>>;
-}
-
-export interface RecordedOrphan extends Orphan {
-  readonly firstSeenAt: Date;
-  readonly lastSeenAt: Date;
-  /** By the database's clock. */
-  readonly ageMs: number;
-}
-
-/** A chore that one server at a time does for the fleet. */
-export interface Chore {
-  readonly requestedAt: Date | null;
-  readonly finishedAt: Date | null;
-  /** What the last run found; null before the first. */
-  readonly report: JsonObject | null;
 }
 
 export interface Tombstone {

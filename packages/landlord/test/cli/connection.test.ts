@@ -17,6 +17,13 @@ function bare(env: Readonly<Record<string, string>> = {}): Given {
   return { env: { HOME: cli.cwd, ...env } };
 }
 
+/** What needs a key is answered so. */
+const everywhere = (answer: StubAnswer): Readonly<Record<string, StubAnswer>> => ({
+  "/v1/identity": answer,
+  "/v1/workers": answer,
+  "/v1/workflow/providers": answer,
+});
+
 const contextsFile = () => path.join(cli.cwd, ".config/landlord/contexts.yaml");
 const authorization = () => cli.server.requests.at(-1)?.headers["authorization"];
 
@@ -159,14 +166,14 @@ describe("doctor", () => {
     ],
     [
       "an expired key",
-      { "/v1/identity": problem(401, "token_expired", "It has expired.") },
+      { ...everywhere(problem(401, "token_expired", "It has expired.")) },
       ["key: problem"],
       {},
       [],
     ],
     [
       "a wrong key",
-      { "/v1/identity": problem(401, "unauthenticated", "Who?") },
+      { ...everywhere(problem(401, "unauthenticated", "Who?")) },
       ["key: problem"],
       {},
       ["--token", "x"],
@@ -188,6 +195,22 @@ describe("doctor", () => {
   ] as const)("finds %s, and only that", async (_, changes, expected, given, words) => {
     healthy(changes);
     expect(await problems(given, ...words)).toEqual(expected);
+  });
+
+  it("tells a fleet without workers from one whose workers are silent", async () => {
+    for (const [workers, words] of [
+      [[], "no worker has reported"],
+      [[{ live: false, registered_at: "2030-01-01T00:00:00Z" }], "every worker has been silent"],
+      [
+        [{ live: true, registered_at: null, last_error: "no such host" }],
+        "registered with its engine: no such host",
+      ],
+    ] as const) {
+      healthy({ "/v1/workers": { status: 200, body: { workers } } });
+      const { code, out } = await run(["doctor"]);
+      expect([code, out]).toEqual([1, expect.stringContaining(words) as string]);
+      expect(out).toContain("\n1 problem, 0 warnings.\n");
+    }
   });
 
   it("finds a clock that is off", async () => {

@@ -51,7 +51,7 @@ function commandLines(text: string): readonly string[] {
   );
   return (
     [...blocks.map((block) => block.replaceAll("\\\n", " ")), ...inline]
-      .flatMap((code) => code.split(/\n|&&|\|\||[|;(]/))
+      .flatMap((code) => code.split(/\n|&&|\|\||[|;()]/))
       .map((part) => part.replace(/#.*$/, "").trim())
       .map((part) => part.replace(/^(?:[A-Z_]+=\S+ +)+/, ""))
       .map((part) => /^(?:npx |npm run (?:--silent )?)?landlord (?:-- )?(.+)$/.exec(part)?.[1] ?? "")

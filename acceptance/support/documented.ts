@@ -50,7 +50,7 @@ export const OPERATIONS: readonly Operation[] = Object.entries(DOCUMENT.paths).f
   })),
 );
 
-export function operationOf(id: string): Operation {
+function operationOf(id: string): Operation {
   const found = OPERATIONS.find((operation) => operation.id === id);
   if (found === undefined) throw new Error(`the document has no operation ${id}`);
   return found;
@@ -156,7 +156,7 @@ function requestOf(operation: Operation, call: Call): { readonly sent: Sent; rea
   if (token !== undefined) headers["authorization"] = `Bearer ${token}`;
   const text = raw ?? (body === undefined ? undefined : JSON.stringify(body));
   if (text !== undefined) headers["content-type"] ??= "application/json";
-  const sent: Sent = { method: operation.method as Dispatcher.HttpMethod, headers, body: text ?? null };
+  const sent: Sent = { method: operation.method, headers, body: text ?? null };
   const search = query.toString();
   return { sent, path: search === "" ? path : `${path}?${search}` };
 }

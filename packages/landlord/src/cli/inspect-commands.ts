@@ -186,7 +186,7 @@ function explained(explanation: Explanation, deps: CliDeps): string {
     ...(queue === null
       ? []
       : [
-          `Queue: ${queue.lane} of ${queue.owner}${queue.position === null ? "" : `, ${queue.position} ahead`}`,
+          `Queue: ${queue.lane}${queue.owner === "" ? "" : ` of ${queue.owner}`}${queue.position === null ? "" : `, ${queue.position} ahead`}`,
         ]),
     ...(execution === null
       ? []

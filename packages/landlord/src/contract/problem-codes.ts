@@ -271,7 +271,7 @@ const CATALOGUE = {
     statuses: [503],
     meaning: "The workflow engine refuses the server's request itself.",
     remedy:
-      "The message has its words. Is it the engine, and the version of it, that the configuration names?",
+      "The message has its words. See whether the engine is the one that the configuration names, and of a version that is supported.",
   },
 } as const satisfies Readonly<Record<string, ProblemDescription>>;
 

@@ -29,8 +29,15 @@ const el = (tag, text, ...children) => {
   return node;
 };
 const schemaOf = (holder) => Object.values(holder?.content ?? {})[0]?.schema;
+let api;
+const example = (holder) => {
+  const content = Object.values(holder?.content ?? {})[0] ?? {};
+  const shown = content.example ?? api.components.examples[Object.values(content.examples ?? {})[0]?.$ref.split("/").pop()]?.value;
+  return shown === undefined ? [] : [el("h4", "Example"), el("pre", typeof shown === "string" ? shown : JSON.stringify(shown, null, 2))];
+};
 const block = (title, schema) => schema ? [el("h4", title), el("pre", JSON.stringify(schema, null, 2))] : [];
-fetch("/v1/openapi.json").then((answer) => answer.json()).then((api) => {
+fetch("/v1/openapi.json").then((answer) => answer.json()).then((document_) => {
+  api = document_;
   document.getElementById("about").textContent = api.info.description + " Version " + api.info.version + ".";
   const resolve = (schema, depth = 0) => {
     if (!schema || typeof schema !== "object" || depth > 6) return schema;
@@ -49,8 +56,10 @@ fetch("/v1/openapi.json").then((answer) => answer.json()).then((api) => {
         const rows = (operation.parameters ?? []).map((p) => el("tr", "",
           el("td", "", el("code", p.name)), el("td", p.in + (p.required ? ", required" : "")), el("td", p.description ?? p.schema?.description ?? "")));
         const answers = Object.entries(operation.responses ?? {}).map(([status, response]) =>
-          el("details", "", el("summary", status), el("pre", JSON.stringify(resolve(schemaOf(response)) ?? {}, null, 2))));
+          el("details", "", el("summary", status + "  " + (response.description ?? "")),
+            ...example(response), ...(response["x-problem-codes"] ? [] : block("Schema", resolve(schemaOf(response))))));
         main.append(el("details", "", summary, el("p", operation.description ?? ""),
+          el("p", operation["x-roles"] ? "Roles: " + operation["x-roles"].join(", ") : "Public"), ...example(operation.requestBody),
           ...(rows.length ? [el("h4", "Parameters"), el("table", "", ...rows)] : []),
           ...block("Body", resolve(schemaOf(operation.requestBody))), el("h4", "Answers"), ...answers));
       }

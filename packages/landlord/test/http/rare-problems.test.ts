@@ -116,7 +116,7 @@ describe("503 events_unavailable", () => {
       store: { listEvents: away, newestEvent: away },
       logger: createLogger({ level: "error", format: "json" }),
       instanceId: ID,
-    } as unknown as Parameters<typeof createEventFeed>[0]);
+    });
     const api = await start({ store: contendedStore({}), events });
     const answer = await api.call("GET", path);
     expectProblem(answer, 503, "events_unavailable");

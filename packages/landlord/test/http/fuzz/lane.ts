@@ -300,7 +300,7 @@ export class Lane {
       headers,
       body,
     } = await this.#run.http.request({
-      method: request.method as Dispatcher.HttpMethod,
+      method: request.method,
       path: request.path,
       headers: request.headers,
       body: request.body ?? null,

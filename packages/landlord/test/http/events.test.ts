@@ -259,8 +259,8 @@ describe("many events", () => {
         await healthy.until(() => healthy.transitions().length === seen, "the healthy one has all", 20_000);
       }
       // Two heartbeats, and one more to be sure, in which it takes nothing.
-    await delay(3 * 2_000);
-    // The server has closed its end: what it had taken over is all that can still be read.
+      await delay(3 * 2_000);
+      // The server has closed its end: what it had taken over is all that can still be read.
       await eventually(
         async () => {
           const [row] = await own.database.query("SELECT 1");

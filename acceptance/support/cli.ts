@@ -80,7 +80,8 @@ export function createCli(cwd: string, env: Readonly<Record<string, string>>): C
           await closed;
         },
         async stop() {
-          signal("SIGTERM");
+          // The launcher passes it on; a signal that comes twice means "at once".
+          child.kill("SIGTERM");
           return closed;
         },
       };

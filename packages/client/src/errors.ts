@@ -80,7 +80,7 @@ export class WaitTimeoutError extends LandlordClientError {
         : `; it is ${tenant.status}${tenant.status_message && `: ${tenant.status_message}`}`;
     super(
       "wait_timeout",
-      `Tenant ${name} was not ${goal} within ${timeoutMs / 1000} s${state}`,
+      `Tenant ${name} was not ${goal} within ${Math.round(timeoutMs / 100) / 10} s${state}`,
       cause === undefined ? undefined : { cause },
     );
     this.tenant = tenant;

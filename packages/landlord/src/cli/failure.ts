@@ -36,6 +36,7 @@ export function exitCodeOf(error: unknown): number {
   if (error instanceof WaitTimeoutError) return EXIT_CODES.waitTimeout;
   if (error instanceof TenantFailedError) return EXIT_CODES.tenantFailed;
   if (!(error instanceof LandlordApiError)) return EXIT_CODES.failure;
+  if (isStranger(error)) return EXIT_CODES.unreachable;
   if (USAGE_STATUSES.includes(error.status)) return EXIT_CODES.usage;
   if (error.status === 404) return EXIT_CODES.notFound;
   if (error.status === 409 || error.status === 412) return EXIT_CODES.conflict;
@@ -95,12 +96,21 @@ function hintOf(error: unknown): string | null {
   }
   if (error instanceof WaitTimeoutError) {
     const name = error.tenant?.name ?? "NAME";
+    if (error.tenant?.paused === true)
+      return `it is paused, and nothing is started until it is resumed: \`landlord resume ${name}\``;
     return `Landlord goes on trying; look again with \`landlord get ${name}\`, or wait longer with --timeout`;
   }
   return error instanceof LandlordApiError ? apiHint(error) : null;
 }
 
+/** What answered speaks HTTP, and none of Landlord's problems. */
+function isStranger({ code }: LandlordApiError): boolean {
+  return code.startsWith("http_4") || code === "unexpected_answer";
+}
+
 function apiHint(error: LandlordApiError): string | null {
+  if (isStranger(error))
+    return "that is no Landlord API: check --server, LANDLORD_API_URL and `landlord context list`; `landlord doctor` looks closer";
   switch (error.status) {
     case 400:
       return error.code === "invalid_compute_config"
@@ -110,6 +120,8 @@ function apiHint(error: LandlordApiError): string | null {
     case 403:
       return "`landlord whoami` shows who you are; log in with `landlord login URL`, or set LANDLORD_API_TOKEN";
     case 404:
+      if (error.code === "generation_not_found")
+        return "`landlord generations NAME` lists those that are kept";
       return "`landlord list --all` shows every tenant";
     case 409:
       return conflictHint(error.code);
@@ -128,8 +140,9 @@ function apiHint(error: LandlordApiError): string | null {
 
 function conflictHint(code: string): string {
   if (code === "tenant_deleting") return "wait until it is gone (`landlord delete … --wait`), then try again";
-  if (code === "tenant_archived") return "`landlord delete … --wait`, then `landlord create …`";
-  if (code === "name_taken") return "`landlord list --include-deleted` shows archived tenants too";
+  if (code === "tenant_archived") return "`landlord restore …` brings it back; then change it";
+  if (code === "name_taken")
+    return "change it with `landlord set` or `landlord apply`; `landlord list --all` shows archived tenants too";
   if (code === "immutable_field") return "create a new tenant instead, and delete this one";
   return "look at it with `landlord get`; change an existing tenant with `landlord set`";
 }

@@ -40,13 +40,19 @@ export function tenantTable(
       endpoints || "-",
       ageOf(tenant.created_at, now),
       ...(wide ? [labels.join(",") || "-"] : []),
-      tenant.workflow_error_message || tenant.status_message || "",
+      messageOf(tenant),
     ];
   });
   return toTable(wide ? WIDE_COLUMNS : COLUMNS, rows, {
     width: wide ? undefined : output.columns,
     paint: (column, cell) => (column === "STATUS" ? paintStatus(cell, colour) : cell),
   });
+}
+
+function messageOf(tenant: Tenant): string {
+  const message = tenant.workflow_error_message || tenant.status_message || "";
+  if (!tenant.paused) return message;
+  return message === "" ? "paused" : `paused; ${message}`;
 }
 
 export function paintStatus(cell: string, colour: boolean): string {

@@ -139,7 +139,7 @@ function settledCause(tenant: Tenant): Cause {
       return tenant.observed.health === "healthy"
         ? {
             reason: "ready",
-            message: `It is ready at generation ${tenant.generation}.`,
+            message: `It is ready at generation ${tenant.generation}.${tenant.paused ? ` It is paused by ${pauser(tenant)}: nothing is repaired.` : ""}`,
             since: since(tenant, "Ready"),
           }
         : {
@@ -337,6 +337,9 @@ function inFlightCause(facts: ExplainFacts, operation: Operation): Cause {
         reason: "execution_retrying",
         message: `Its ${operation.kind} is being retried by the engine, ${attempts(operation.retryCount)} so far, because: ${error?.message ?? "no reason is known yet"}`,
         since: began,
+        whatToDo: [
+          `If its configuration is what is wrong, change it: landlord set ${tenant.name} --config …, or go back: landlord rollback ${tenant.name}`,
+        ],
       };
     case "waiting":
       return {

@@ -108,7 +108,8 @@ export function registerAccess(app: App, access: Access): void {
     if (request.identity === null || request.is404) return;
     const status = reply.statusCode;
     const operation = operationOf(request);
-    const isWrite = !READS.has(request.method) && operation !== null && !NOT_AUDITED.has(operation);
+    const isWrite =
+      !READS.has(request.method) && operation !== null && !NOT_AUDITED.has(operation) && !isDryRun(request);
     if (status !== 403 && !isWrite) return;
     const outcome = status === 403 ? "denied" : status < 400 ? "allowed" : "failed";
     const created = reply.getHeader("location");
@@ -121,6 +122,12 @@ export function registerAccess(app: App, access: Access): void {
       }),
     );
   });
+}
+
+/** A plan stores nothing. Where the query was not valid, it is still text. */
+function isDryRun({ query }: FastifyRequest): boolean {
+  if (typeof query !== "object" || query === null || !("dry_run" in query)) return false;
+  return query.dry_run === true || query.dry_run === "true";
 }
 
 function enforceRate(request: FastifyRequest, reply: FastifyReply, limiter: RateLimiter): void {

@@ -141,6 +141,24 @@ describe("an entry", () => {
     expect(entry?.["detail"]).toMatchObject({ force: true, may_remain: { scopes: [], resource_ids: {} } });
   });
 
+  it("is not made of plans", async () => {
+    const name = freshName();
+    const body = { compute_provider: "mock", compute_config: {} };
+    const path = `/v1/tenants/by-name/${name}`;
+    const headers = { "x-request-id": `plan-of-${name}` };
+    expect((await admin.call("PUT", `${path}?dry_run=true`, body, headers)).status).toBe(503);
+    expect((await admin.call("PUT", `${path}?dry_run=true`, { wrong: 1 }, headers)).status).toBe(400);
+    expect((await admin.call("PUT", path, body)).status).toBe(201);
+    const found = await eventually(
+      async () => {
+        const { entries: all } = await entries("action=applyTenant&limit=500");
+        return all.some(({ outcome }) => outcome === "allowed") && all;
+      },
+      { what: "the write is there" },
+    );
+    expect(found.filter(({ request_id: id }) => id === `plan-of-${name}`)).toEqual([]);
+  });
+
   it("is not made of reads, nor of a worker's progress", async () => {
     const worker = await newKey(system.url, "worker");
     await admin.call("GET", "/v1/tenants", undefined, { "x-request-id": "a-read" });

@@ -37,11 +37,12 @@ const byDueTime = (one: WorkRow, other: WorkRow): number => (one.dueMs ?? 0) - (
 
 interface Waiting {
   readonly row: WorkRow;
+  readonly rank: number;
   readonly turn: number;
 }
 
 const byTurn = (one: Waiting, other: Waiting): number =>
-  LANES[one.row.lane] - LANES[other.row.lane] || one.turn - other.turn || byDueTime(one.row, other.row);
+  one.rank - other.rank || one.turn - other.turn || byDueTime(one.row, other.row);
 
 function fairChoice(
   database: Database,
@@ -55,6 +56,7 @@ function fairChoice(
   );
   const countOf = (matches: (row: WorkRow) => boolean): number => busy.filter(matches).length;
   const turns = new Map<string, number>();
+  const oldest = new Set<string>();
   const waiting = rows
     .filter((row) => !row.inFlight && isDue(row, nowMs) && isFree(row, nowMs))
     .filter(({ computeProvider }) => !starts.blockedComputeProviders.includes(computeProvider))
@@ -63,7 +65,13 @@ function fairChoice(
       const key = `${row.lane}/${row.owner}`;
       const turn = (turns.get(key) ?? countOf(({ owner }) => owner === row.owner)) + 1;
       turns.set(key, turn);
-      return { row, turn };
+      const queue = `${row.computeProvider}/${row.lane}`;
+      const isOldest = !oldest.has(queue);
+      oldest.add(queue);
+      const isAlone =
+        countOf((each) => each.computeProvider === row.computeProvider && each.lane === row.lane) === 0;
+      const isOverdue = isOldest && isAlone && (row.dueMs ?? nowMs) < nowMs - starts.patienceMs;
+      return isOverdue ? { row, rank: -1, turn: 0 } : { row, rank: LANES[row.lane], turn };
     })
     .sort(byTurn);
   const left = new Map<string, number>();
@@ -91,8 +99,8 @@ function fairChoice(
   const others = Math.max(1, Math.floor(starts.maxInFlight * SHARE_OF_OTHER_LANES));
   return admitted
     .filter(
-      ({ row }, index) =>
-        index + 1 <= (row.lane === "interactive" ? starts.maxInFlight : others) - busy.length,
+      ({ rank }, index) =>
+        index + 1 <= (rank <= LANES.interactive ? starts.maxInFlight : others) - busy.length,
     )
     .map(({ row }) => row);
 }

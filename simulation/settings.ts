@@ -40,6 +40,7 @@ export function reconcilerSettings(leaseOwner: string, plan: Plan): ReconcilerSe
     resyncRate: 4,
     maxInFlight: plan.maxInFlight,
     repairsInFlight: 2,
+    lanePatienceMs: 5_000,
     computeLimits: {},
   };
 }

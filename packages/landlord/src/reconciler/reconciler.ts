@@ -182,6 +182,7 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
       starts: {
         maxInFlight: settings.maxInFlight,
         repairsInFlight: settings.repairsInFlight,
+        patienceMs: settings.lanePatienceMs,
         byComputeProvider: settings.computeLimits,
         blockedComputeProviders: computeBreakers.blocked(),
       },

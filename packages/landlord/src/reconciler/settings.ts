@@ -26,6 +26,8 @@ export interface ReconcilerSettings extends DecideSettings {
   readonly maxInFlight: number;
   /** Repairs of drifted compute in flight, for each compute provider. */
   readonly repairsInFlight: number;
+  /** After so long a wait, a lane with nothing in flight goes before the others. */
+  readonly lanePatienceMs: number;
   readonly computeLimits: Readonly<Record<string, ComputeLimits>>;
   /** Told to workers, for engine configurations and progress. */
   readonly apiBaseUrl: string;

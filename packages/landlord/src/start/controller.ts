@@ -11,6 +11,7 @@ import type { Logger } from "../telemetry/logger.ts";
 import type { WorkflowManager } from "../workflow/manager.ts";
 
 const VISIBILITY_GRACE_MS = 10_000;
+const LANE_PATIENCE_MS = 30_000;
 
 export interface ControllerParts {
   readonly config: Config;
@@ -87,6 +88,7 @@ function reconcilerSettings(
     resyncRate: controller.resync_rate,
     maxInFlight: controller.max_in_flight,
     repairsInFlight: controller.max_repairs_in_flight,
+    lanePatienceMs: LANE_PATIENCE_MS,
     computeLimits: Object.fromEntries(
       Object.entries(controller.compute_limits).map(([name, limits]) => [
         name,

@@ -249,6 +249,8 @@ export interface StartLimits {
   readonly maxInFlight: number;
   /** In the lane `repair`, for each compute provider. */
   readonly repairsInFlight: number;
+  /** A lane with nothing in flight at a provider goes first once its oldest tenant has waited for longer than this. */
+  readonly patienceMs: number;
   /** A provider that is not named has no limit of its own. */
   readonly byComputeProvider: Readonly<Record<string, ComputeLimits>>;
   /** Nothing is started for these: they are out of reach. */

@@ -45,6 +45,7 @@ const RECONCILER_SETTINGS: ReconcilerSettings = {
   resyncRate: 0,
   maxInFlight: 1_000,
   repairsInFlight: 10,
+  lanePatienceMs: 30_000,
   computeLimits: {},
 };
 

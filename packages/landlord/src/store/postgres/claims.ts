@@ -151,19 +151,29 @@ function fairChoice(limits: ClaimLimits, starts: StartLimits): RawBuilder<unknow
         ORDER BY next_reconcile_at
         -- Enough of each queue that a claim is filled, and not every queue whole.
         LIMIT 4 + (${laneLimit}) / q.queues_in_lane) w
+    ), overdue AS MATERIALIZED (
+      SELECT DISTINCT ON (compute_provider, lane) tenant_id FROM waiting w
+      WHERE NOT EXISTS (SELECT FROM busy b WHERE b.compute_provider = w.compute_provider AND b.lane = w.lane)
+        AND next_reconcile_at < now() - ${starts.patienceMs} * interval '1 millisecond'
+      ORDER BY compute_provider, lane, next_reconcile_at
+    ), placed AS (
+      SELECT w.lane, w.compute_provider, w.tenant_id, w.next_reconcile_at,
+        CASE WHEN o.tenant_id IS NULL THEN w.lane ELSE -1 END AS rank,
+        CASE WHEN o.tenant_id IS NULL THEN w.turn ELSE 0 END AS turn
+      FROM waiting w LEFT JOIN overdue o USING (tenant_id)
     ), admitted AS (
-      SELECT p.*, row_number() OVER (ORDER BY lane, turn, next_reconcile_at) AS place_in_all
+      SELECT p.*, row_number() OVER (ORDER BY rank, turn, next_reconcile_at) AS place_in_all
       FROM (
         SELECT w.*,
-          row_number() OVER (PARTITION BY compute_provider ORDER BY lane, turn, next_reconcile_at) AS place_at_provider,
+          row_number() OVER (PARTITION BY compute_provider ORDER BY rank, turn, next_reconcile_at) AS place_at_provider,
           row_number() OVER (PARTITION BY compute_provider, lane ORDER BY turn, next_reconcile_at) AS place_of_repair
-        FROM waiting w) p
+        FROM placed w) p
       JOIN free f USING (compute_provider)
       WHERE p.place_at_provider <= f.starts AND (p.lane <> ${sql.lit(LANES.repair)} OR p.place_of_repair <= f.repairs)
     ), chosen AS MATERIALIZED (
       SELECT lane, tenant_id, row_number() OVER (PARTITION BY lane ORDER BY turn, next_reconcile_at) AS place
       FROM admitted
-      WHERE place_in_all <= CASE lane WHEN ${sql.lit(LANES.interactive)} THEN ${maxInFlight}::int ELSE ${maxOfOthers}::int END
+      WHERE place_in_all <= CASE WHEN rank <= ${sql.lit(LANES.interactive)} THEN ${maxInFlight}::int ELSE ${maxOfOthers}::int END
                             - coalesce((SELECT sum(tenants) FROM busy), 0)
     )`;
 }

@@ -147,6 +147,34 @@ const sharesRoom: StoreBehaviour = {
   },
 };
 
+const starvesNoLane: StoreBehaviour = {
+  id: "no-lane-starves",
+  title:
+    "lets a lane with nothing in flight go first once it has waited too long, and only its oldest tenant",
+  essential: true,
+  async prove(harness) {
+    const store = await harness.open();
+    const patienceMs = 300;
+    const next = (maxInFlight: number): Promise<readonly Claim[]> =>
+      claim(store, "a", ALL_LANES, LEASE_MS, { ...UNBOUNDED, maxInFlight, patienceMs });
+    const background = await createdMany(store, 2, {}, "background");
+    const [going] = await createdMany(store, 1, {});
+    const [urgent] = await next(1);
+    assert.ok(urgent !== undefined && urgent.tenantId === going, "what is urgent goes first");
+    await start(store, urgent);
+    await harness.pass(patienceMs + 100);
+    await createdMany(store, 2, {});
+    assert.deepEqual(await next(1), [], "nobody goes beyond the fleet's limit");
+    const taken = (await next(3)).map(({ tenantId }) => tenantId);
+    assert.equal(taken.length, 2);
+    assert.ok(
+      taken.includes(background[0] ?? ""),
+      "the oldest of the lane that waited in vain is among them",
+    );
+    assert.ok(!taken.includes(background[1] ?? ""), "the next one waits until its lane is empty again");
+  },
+};
+
 const boundsRates: StoreBehaviour = {
   id: "start-rate",
   title: "starts no more a second than a provider takes",
@@ -373,6 +401,7 @@ export const fleetBehaviours: readonly StoreBehaviour[] = [
   takesTurns,
   boundsStarts,
   sharesRoom,
+  starvesNoLane,
   boundsRates,
   looksAgain,
   restartsClocks,

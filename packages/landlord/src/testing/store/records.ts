@@ -23,6 +23,7 @@ const LONG_LEASE_MS = 60_000;
 export const UNBOUNDED: StartLimits = {
   maxInFlight: 10_000,
   repairsInFlight: 10_000,
+  patienceMs: 3_600_000,
   byComputeProvider: {},
   blockedComputeProviders: [],
 };

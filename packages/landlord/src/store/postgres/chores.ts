@@ -43,7 +43,8 @@ export async function requestChore(
   const result = await sql<{ requested_at: Date }>`
     INSERT INTO chores (name, requested_at, options) VALUES (${name}, now(), ${JSON.stringify(options)}::jsonb)
     ON CONFLICT (name) DO UPDATE SET
-      requested_at = now(),
+      -- Requests that come at once may be written in another order than their transactions began.
+      requested_at = greatest(chores.requested_at, now()),
       options = excluded.options,
       -- A run that is under way does not answer this request; the next begins when it has ended, or has died.
       next_run_at = CASE

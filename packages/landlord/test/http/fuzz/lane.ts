@@ -198,7 +198,9 @@ export class Lane {
 
   async #forget(): Promise<void> {
     const [oldest] = this.#tenants.splice(0, 1);
-    if (oldest !== undefined) await this.#call("deleteTenant", { id: oldest.id, force: "true" });
+    // One that is being deleted may have gone by itself.
+    if (oldest !== undefined && oldest.intent !== "deleted")
+      await this.#call("deleteTenant", { id: oldest.id, force: "true" });
   }
 
   #name(drawn: string): string {

@@ -5,6 +5,7 @@ import { HOW_TO_INSTALL, missingEngines } from "./packages/landlord/test/support
 const unit = [
   "packages/client/test/**/*.test.ts",
   "packages/landlord/test/{cli,compute,config,contract,dev,domain,embedded,plugin,testing,tidy}/**/*.test.ts",
+  "bench/**/*.test.ts",
   "scripts/**/*.test.ts",
   "simulation/**/*.test.ts",
 ];

@@ -150,6 +150,7 @@ function lease(
       leaseOwner,
       leaseToken,
       wakeSeq,
+      lane: row.lane,
       stored,
       operation: operation?.record ?? null,
       request: operation?.request ?? null,

@@ -84,7 +84,7 @@ function commitOne(database: Database, commit: Commit, caller: string): CommitOu
 /** The row of the due queue after a commit. */
 function queued(
   work: WorkRow,
-  { wakeSeq, release, restart, newOperation, operationUpdate }: Commit,
+  { wakeSeq, release, restart, leaseMs, newOperation, operationUpdate }: Commit,
   nowMs: number,
 ): WorkRow {
   const isClosed = operationUpdate !== null && operationUpdate.outcome !== null;
@@ -92,6 +92,8 @@ function queued(
     ...work,
     inFlight: newOperation !== null ? true : isClosed ? false : work.inFlight,
     lane: restart?.lane ?? work.lane,
+    leaseUntilMs:
+      leaseMs === null ? work.leaseUntilMs : Math.min(work.leaseUntilMs ?? Infinity, nowMs + leaseMs),
   };
   if (release === null) return next;
   const { dueInMs } = release;

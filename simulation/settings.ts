@@ -25,6 +25,7 @@ export function reconcilerSettings(leaseOwner: string, plan: Plan): ReconcilerSe
     reconciliationIntervalMs: 2_000,
     startTimeoutMs: 20_000,
     shutdownTimeoutMs: 2_000,
+    completionWaitMs: 300,
     tombstoneRetentionMs: 600_000,
     workflowProvider: "simulated",
     apiBaseUrl: "http://landlord.invalid",

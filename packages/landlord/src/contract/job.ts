@@ -62,7 +62,7 @@ export const provisionRequestSchema = z.object({
 /** Everything a worker needs to run one operation. The same operation always gives the same bytes. */
 export type ProvisionRequest = z.infer<typeof provisionRequestSchema>;
 
-const JOB_OUTCOMES = ["succeeded", "rejected", "gave_up", "expired", "void"] as const;
+export const JOB_OUTCOMES = ["succeeded", "rejected", "gave_up", "expired", "void"] as const;
 
 export const jobResultSchema = z.object({
   outcome: z.enum(JOB_OUTCOMES),

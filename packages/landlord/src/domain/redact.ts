@@ -35,8 +35,22 @@ const SECRET_PHRASES = [
 /** Secrets that are written without a separator: `PGPASSWORD`, `clientsecret`, `authtoken`. */
 const SECRET_ENDING = /(?:password|passphrase|secret|token|apikey|privatekey|credentials?)$/;
 
+/** Keys repeat from tenant to tenant; what was found out about the newest is kept. */
+const KNOWN_KEYS_LIMIT = 1_000;
+const KNOWN_KEY_LENGTH = 100;
+const knownKeys = new Map<string, boolean>();
+
 /** True when values under this key are to be hidden: `password`, `auth_token`, `apiKey`, `AWS_SECRET_ACCESS_KEY`. */
 export function isSecretKey(key: string): boolean {
+  const known = knownKeys.get(key);
+  if (known !== undefined) return known;
+  const isSecret = namesSecret(key);
+  if (knownKeys.size >= KNOWN_KEYS_LIMIT) knownKeys.clear();
+  if (key.length <= KNOWN_KEY_LENGTH) knownKeys.set(key, isSecret);
+  return isSecret;
+}
+
+function namesSecret(key: string): boolean {
   const words = key
     .replace(/([a-z0-9])([A-Z])/g, "$1_$2")
     .replace(/([A-Z]+)([A-Z][a-z])/g, "$1_$2")
@@ -57,10 +71,10 @@ export function redact(value: unknown): unknown {
   if (typeof value === "string") return redactText(value);
   if (Array.isArray(value)) return value.map(redact);
   if (!isJsonObject(value)) return value;
-  const namesSecret = typeof value["name"] === "string" && isSecretKey(value["name"]);
+  const isNamedSecret = typeof value["name"] === "string" && isSecretKey(value["name"]);
   return Object.fromEntries(
     Object.entries(value).map(([key, own]: [string, unknown]) => {
-      const hidden = isSecretKey(key) || (namesSecret && key === "value");
+      const hidden = isSecretKey(key) || (isNamedSecret && key === "value");
       return [key, hidden && own !== null && own !== undefined && own !== "" ? REDACTED : redact(own)];
     }),
   );
@@ -68,6 +82,8 @@ export function redact(value: unknown): unknown {
 
 /** Text without the passwords of URLs in it, and without the value of a `NAME=value` whose name is secret. */
 export function redactText(text: string): string {
+  // Without one of these it is neither an assignment nor a URL that says more than a place.
+  if (!text.includes("=") && !text.includes("@")) return text;
   const assignment = /^(-{0,2})([A-Za-z_][\w.-]*)=(.+)$/s.exec(text);
   if (assignment !== null && isSecretKey(assignment[2] ?? "")) {
     return `${assignment[1]}${assignment[2]}=${REDACTED}`;

@@ -12,8 +12,6 @@ import swagger from "@fastify/swagger";
 import {
   jsonSchemaTransform,
   jsonSchemaTransformObject,
-  serializerCompiler,
-  validatorCompiler,
   type ZodTypeProvider,
 } from "fastify-type-provider-zod";
 import { randomUUID } from "node:crypto";
@@ -23,6 +21,7 @@ import type { ProblemCode } from "../contract/problem-codes.ts";
 import { registerJsonBodies } from "./json-body.ts";
 import { createAdmission } from "./admission.ts";
 import { registerAccess } from "./authentication.ts";
+import { answerCompiler, requestCompiler } from "./compilers.ts";
 import { guardLoopback } from "./loopback-guard.ts";
 import { documentInfo, finishDocument } from "./openapi.ts";
 import { buildProblem, PROBLEM_CONTENT_TYPE, sendError } from "./problem.ts";
@@ -76,8 +75,8 @@ export async function createApp(dependencies: AppDependencies, settings: HttpSet
     frameworkErrors: (error, request, reply) => sendError(error, request, reply, logger),
   }).withTypeProvider<ZodTypeProvider>() as App;
 
-  app.setValidatorCompiler(validatorCompiler);
-  app.setSerializerCompiler(serializerCompiler);
+  app.setValidatorCompiler(requestCompiler);
+  app.setSerializerCompiler(answerCompiler);
   app.setErrorHandler((error, request, reply) => sendError(error, request, reply, logger));
   registerJsonBodies(app);
 
@@ -89,14 +88,16 @@ export async function createApp(dependencies: AppDependencies, settings: HttpSet
     `This server works on ${settings.maxRequestsInFlight} requests already. Try again in a moment.`,
   );
   const watching = createWatching(dependencies, settings, admission);
-  app.addHook("onRequest", async (request, reply) => {
+  // Hooks call back: a promise in each would cost every request more than what most of them do.
+  app.addHook("onRequest", (request, reply, done) => {
     void reply.header("x-request-id", request.id);
     // Whether it lives, an overloaded server still says.
     if (request.url.startsWith("/v1/")) admission.enter(reply);
     if (settings.loopbackOnly) guardLoopback(request);
+    done();
   });
   registerAccess(app, dependencies.access);
-  app.addHook("onResponse", async (request, reply) => {
+  app.addHook("onResponse", (request, reply, done) => {
     const fields = {
       request_id: request.id,
       method: request.method,
@@ -109,6 +110,7 @@ export async function createApp(dependencies: AppDependencies, settings: HttpSet
     // Writes are what an operator looks for; reads are too many.
     if (request.method === "GET" || request.method === "HEAD") logger.debug(fields, "request");
     else logger.info(fields, "request");
+    done();
   });
 
   await app.register(swagger, {

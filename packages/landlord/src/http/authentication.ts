@@ -80,11 +80,7 @@ export function registerAccess(app: App, access: Access): void {
     return new HttpError(status, error.code, error.message);
   }
 
-  app.addHook("onRequest", async (request, reply) => {
-    const permitted = permissionOf(request);
-    if (authenticator === null) request.identity = ANONYMOUS_IDENTITY;
-    if (request.is404 || permitted === "public") return;
-    request.identity ??= await identify(request, reply, authenticator as Authenticator);
+  function admit(request: FastifyRequest, reply: FastifyReply, permitted: readonly Role[] | null): void {
     if (perActor !== null) enforceRate(request, reply, perActor);
     if (permitted === null) {
       throw new HttpError(
@@ -95,22 +91,40 @@ export function registerAccess(app: App, access: Access): void {
     }
     requireRole(request, ...permitted);
     refuseScoped(request);
+  }
+
+  app.addHook("onRequest", (request, reply, done) => {
+    const permitted = permissionOf(request);
+    if (authenticator === null) request.identity = ANONYMOUS_IDENTITY;
+    if (request.is404 || permitted === "public") return done();
+    if (authenticator === null) {
+      admit(request, reply, permitted);
+      return done();
+    }
+    identify(request, reply, authenticator)
+      .then((identity) => {
+        request.identity = identity;
+        admit(request, reply, permitted);
+      })
+      .then(() => done(), done);
   });
 
   const codes = new WeakMap<FastifyRequest, string>();
-  app.addHook("onSend", async (request, reply, payload) => {
+  app.addHook("onSend", (request, reply, payload, done) => {
     if (reply.statusCode >= 400 && reply.getHeader("content-type") === PROBLEM_CONTENT_TYPE)
       codes.set(request, (JSON.parse(String(payload)) as { code: string }).code);
-    return payload;
+    done(null, payload);
   });
-  app.addHook("onResponse", async (request, reply) => {
+  app.addHook("onResponse", (request, reply, done) => {
+    recordAnswer(request, reply);
+    done();
+  });
+
+  function recordAnswer(request: FastifyRequest, reply: FastifyReply): void {
     // Whom nobody recognised has left a trace already, or was turned away before the question.
     if (request.identity === null || request.is404) return;
     const status = reply.statusCode;
-    const operation = operationOf(request);
-    const isWrite =
-      !READS.has(request.method) && operation !== null && !NOT_AUDITED.has(operation) && !isDryRun(request);
-    if (status !== 403 && !isWrite) return;
+    if (status !== 403 && !isAuditedWrite(request)) return;
     const outcome = status === 403 ? "denied" : status < 400 ? "allowed" : "failed";
     const created = reply.getHeader("location");
     audit.record(
@@ -121,7 +135,13 @@ export function registerAccess(app: App, access: Access): void {
         location: typeof created === "string" ? created : null,
       }),
     );
-  });
+  }
+}
+
+function isAuditedWrite(request: FastifyRequest): boolean {
+  if (READS.has(request.method) || isDryRun(request)) return false;
+  const operation = operationOf(request);
+  return operation !== null && !NOT_AUDITED.has(operation);
 }
 
 /** A plan stores nothing. Where the query was not valid, it is still text. */

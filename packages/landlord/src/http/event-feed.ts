@@ -21,10 +21,12 @@ export interface FeedEvent extends EventCursor {
 /** `lost`: the database is not the one that it was; `stopped`: the server stops. */
 export type FeedEnd = "lost" | "stopped";
 
-/** Both are called synchronously. Whoever ended hears nothing more. */
+/** All are called synchronously. Whoever ended hears nothing more. */
 export interface FeedListener {
   /** In order, without gap: what follows the newest event at the time of `listen`. */
   onEvents(events: readonly FeedEvent[]): void;
+  /** This server has just committed something of this tenant, of which an event will come. A hint: it may be missed. */
+  onTouched?(tenantId: string): void;
   onEnd(end: FeedEnd): void;
 }
 
@@ -33,6 +35,8 @@ export interface EventFeed {
   start(): Promise<void>;
   /** There may be something new. */
   wake(): void;
+  /** Something of this tenant was committed here: whoever waits for it need not wait for the event. */
+  touch(tenantId: string): void;
   stop(): Promise<void>;
   /** @throws UnavailableError `events_unavailable` as long as nothing could be read, and after the stop */
   newest(): EventCursor;
@@ -56,6 +60,8 @@ const KEPT_BYTES = 16 * 1024 * 1024;
 const PRELOADED_EVENTS = 1_000;
 /** Finds what no notification told of. */
 const LOOK_INTERVAL_MS = 1_000;
+/** As long as notifications come, which tell of everything unless one is lost. */
+const LISTENING_LOOK_INTERVAL_MS = 5_000;
 /** Watchers that read the database at the same time: the rest of the pool is for requests. */
 const READERS = 3;
 
@@ -63,6 +69,8 @@ export function createEventFeed(parts: {
   readonly store: EventStore;
   readonly instanceId: string;
   readonly logger: Logger;
+  /** Whether notifications come; without them the database is asked more often. */
+  isListening?(): boolean;
 }): EventFeed {
   const { store, instanceId, logger } = parts;
   const first = firstCursor(instanceId);
@@ -137,7 +145,7 @@ export function createEventFeed(parts: {
 
   async function run(): Promise<void> {
     while (!stopping) {
-      await alarm.wait(LOOK_INTERVAL_MS);
+      await alarm.wait(parts.isListening?.() === true ? LISTENING_LOOK_INTERVAL_MS : LOOK_INTERVAL_MS);
       if (!stopping) await look();
     }
   }
@@ -149,6 +157,9 @@ export function createEventFeed(parts: {
       loop = run();
     },
     wake: () => alarm.ring(),
+    touch(tenantId) {
+      for (const listener of listeners) listener.onTouched?.(tenantId);
+    },
     async stop() {
       stopping = true;
       alarm.ring();

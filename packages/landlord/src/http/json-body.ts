@@ -20,9 +20,10 @@ export function registerJsonBodies(app: App): void {
       else void parse(request, body as string, done);
     },
   );
-  app.addHook("preValidation", async (request) => {
-    const details = unstorable(request.body);
+  app.addHook("preValidation", (request, _reply, done) => {
+    const details = request.body === undefined ? [] : unstorable(request.body);
     if (details.length > 0) throw new HttpError(400, "invalid_request", "The body is not valid.", details);
+    done();
   });
 }
 

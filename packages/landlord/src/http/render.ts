@@ -47,6 +47,7 @@ export function renderTenant(tenant: Tenant, breakers: readonly Breaker[] = []):
 /** An outage is one row for the whole fleet; it is laid over each tenant when that is read. */
 function withBreakers(tenant: Tenant, breakers: readonly Breaker[]): readonly Condition[] {
   const open = breakers.filter(({ state }) => state === "open");
+  if (open.length === 0) return tenant.conditions;
   const engine = open.find(({ key }) => key.startsWith("engine:"));
   const compute = open.find(({ key }) => key === `compute:${tenant.computeProvider}`);
   return tenant.conditions.map((condition) => {

@@ -52,6 +52,9 @@ export function createWaiting(feed: EventFeed, store: Pick<TenantStore, "getTena
         for (const wake of [...(sleepers.get(tenantId) ?? []), ...(sleepers.get(tenantName) ?? [])]) wake();
       }
     },
+    onTouched(tenantId) {
+      for (const wake of sleepers.get(tenantId) ?? []) wake();
+    },
     onEnd(end) {
       isStopped = end === "stopped";
       leave = isStopped ? null : feed.listen(listener);

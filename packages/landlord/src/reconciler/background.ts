@@ -18,7 +18,9 @@ export interface BackgroundSettings {
 
 /** At most 50 batches, and so notifications, a second. */
 const SEQUENCER_PAUSE_MS = 20;
+/** Between two looks for what another server left unnumbered; it grows as long as there is nothing. */
 const SEQUENCER_INTERVAL_MS = 1_000;
+const SEQUENCER_MAX_INTERVAL_MS = 5_000;
 const GARBAGE_INTERVAL_MS = 60_000;
 /** As long as there is garbage, more is collected: otherwise a busy fleet would make it faster than it goes. */
 const GARBAGE_PAUSE_MS = 1_000;
@@ -32,19 +34,32 @@ export function createBackground(
 ): Background {
   const alarm = createAlarm(runtime);
   let stopping = false;
+  let isWoken = false;
   let loop: Promise<void> | null = null;
   let cancelGarbage: () => void = () => undefined;
 
   async function run(): Promise<void> {
+    let intervalMs = SEQUENCER_INTERVAL_MS;
     while (!stopping) {
       alarm.reset();
-      await store
-        .sequenceTransitions()
-        .catch((error: unknown) =>
-          logger.debug({ error: messageOf(error) }, "transitions not sequenced; trying again"),
-        );
+      // Nothing numbered after a wake-up: another server was at it, and may not have seen what was committed here.
+      const isExpected = isWoken;
+      isWoken = false;
+      const sequenced = await sequence();
+      const isQuiet = sequenced === 0 && !isExpected;
+      intervalMs = isQuiet ? Math.min(SEQUENCER_MAX_INTERVAL_MS, 2 * intervalMs) : SEQUENCER_INTERVAL_MS;
       await sleep(runtime, SEQUENCER_PAUSE_MS);
-      if (!stopping) await alarm.wait(SEQUENCER_INTERVAL_MS);
+      if (!stopping) await alarm.wait(intervalMs);
+    }
+  }
+
+  /** Answers how many transitions were numbered; null when the database did not say. */
+  async function sequence(): Promise<number | null> {
+    try {
+      return await store.sequenceTransitions();
+    } catch (error) {
+      logger.debug({ error: messageOf(error) }, "transitions not sequenced; trying again");
+      return null;
     }
   }
 
@@ -67,7 +82,10 @@ export function createBackground(
       loop ??= run();
       scheduleGarbage(GARBAGE_INTERVAL_MS);
     },
-    wake: () => alarm.ring(),
+    wake() {
+      isWoken = true;
+      alarm.ring();
+    },
     async stop() {
       stopping = true;
       cancelGarbage();

@@ -21,12 +21,19 @@ export interface Pass {
 /** Between the look that found compute unhealthy and the one that decides whether it stays so. */
 const CONFIRM_DRIFT_MS = 10_000;
 
+/** What an engine needs to accept a job, when all is well. */
+const INVOKE_ALLOWANCE_MS = 2_000;
+
 type FinishDecision = Extract<Decision, { kind: "finish" }>;
 
 /** A commit that changes nothing; the starting point of every other. */
 export function emptyCommit(pass: Pass): Commit {
   return {
-    ...pass.claim,
+    // Field by field: V8 takes ten microseconds for what begins with a spread, and there is one for every look.
+    tenantId: pass.claim.tenantId,
+    leaseOwner: pass.claim.leaseOwner,
+    leaseToken: pass.claim.leaseToken,
+    wakeSeq: pass.claim.wakeSeq,
     revision: pass.revision,
     tenant: null,
     newOperation: null,
@@ -35,6 +42,7 @@ export function emptyCommit(pass: Pass): Commit {
     generationRaised: false,
     restart: null,
     remove: null,
+    leaseMs: null,
     release: null,
   };
 }
@@ -114,7 +122,8 @@ export function startCommit(
     },
     { reason: "operation_started", message: "", operationId: operation.id },
     settings,
-    { newOperation },
+    // A server that dies while it listens for the job's end keeps the tenant from the others for no longer than it must.
+    { newOperation, leaseMs: settings.completionWaitMs + INVOKE_ALLOWANCE_MS },
   );
 }
 

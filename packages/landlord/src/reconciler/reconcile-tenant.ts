@@ -224,7 +224,7 @@ async function perform(
     case "start":
       return start(pass, decision, dependencies);
     case "invoke":
-      return invoke(pass, existing(pass), request, dependencies);
+      return invokeAndListen(pass, existing(pass), request, dependencies);
     case "stop":
       return stop(pass, existing(pass), decision, dependencies);
     case "finish": {
@@ -311,12 +311,16 @@ async function placeOf(
   return seen.scope;
 }
 
-async function invoke(
+/**
+ * A short job ends while the pass still holds its tenant, and is finished in the same pass: that it was invoked is then
+ * committed together with what came of it. Whoever takes over before that invokes it again, which changes nothing.
+ */
+async function invokeAndListen(
   pass: Pass,
   operation: Operation,
   request: JsonObject | null,
   dependencies: PassDependencies,
-): Promise<null> {
+): Promise<Continuation | null> {
   const { settings, manager } = dependencies;
   const provider = manager.provider(operation.workflowProvider);
   const parsed: ProvisionRequest = provisionRequestSchema.parse(request);
@@ -329,6 +333,10 @@ async function invoke(
     ...execution,
     workflowName: operation.workflowName,
   });
+  if (await dependencies.completions.soon(operation.executionId, settings.completionWaitMs)) {
+    const invoked = { ...operation, executionHandle: execution.handle, invokedAt: pass.now };
+    return { pass: { ...pass, operation: invoked }, request };
+  }
   const dueAt = after(pass.now, settings.statusPollMs);
   await dependencies.commit(invokedCommit(pass, operation, execution.handle, dueAt, settings));
   return null;

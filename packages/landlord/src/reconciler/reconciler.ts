@@ -6,16 +6,18 @@
  * late one harmless.
  */
 import { LandlordError, messageOf, UnavailableError } from "../domain/errors.ts";
-import type { Claim, ClaimLimits, Commit, CommitOutcome, WorkStore } from "../store/store.ts";
+import type { Claim, Commit, CommitOutcome, WorkStore } from "../store/store.ts";
+import { createBatcher, type Batcher } from "../domain/batcher.ts";
+import { isSettled } from "../domain/status.ts";
 import { decide } from "../domain/decide.ts";
 import type { WorkflowManager } from "../workflow/manager.ts";
 import type { ExecutionRef, WorkflowProvider, WorkflowStatus } from "../workflow/provider.ts";
 import type { Logger } from "../telemetry/logger.ts";
-import { createBatcher, type Batcher } from "./batcher.ts";
 import { createCompletions } from "./completions.ts";
 import { createComputeBreakers } from "./compute-breakers.ts";
 import { createEngineBreaker } from "./engine-breaker.ts";
 import { createAlarm } from "./alarm.ts";
+import { createLaneSlots } from "./lanes.ts";
 import { createResync } from "./resync.ts";
 import type { Runtime } from "./runtime.ts";
 import { reconcileTenant, type ComputeEngineFacts, type PassDependencies } from "./reconcile-tenant.ts";
@@ -38,6 +40,8 @@ export interface ReconcilerDependencies {
   computeEngine(computeProvider: string): ComputeEngineFacts | null;
   /** Called when this server committed a transition. */
   onTransition(): void;
+  /** Called when it came to rest with one. */
+  onSettled?(tenantId: string): void;
   readonly logger: Logger;
   readonly runtime: Runtime;
   /** Left out: the real one. */
@@ -45,8 +49,10 @@ export interface ReconcilerDependencies {
 }
 
 const COMMIT_BATCH = 100;
+/** Few and large ones cost the database less; more than one, so that a row that is locked holds up its own batch only. */
+const COMMITS_AT_ONCE = 3;
 const STATUS_BATCH = 1_000;
-const BREAKER_REFRESH_MS = 2_000;
+const BREAKER_REFRESH_MS = 5_000;
 const BREAKER_PROBE_MS = 1_000;
 const COMPUTE_PROBE_MS = 5_000;
 
@@ -71,14 +77,18 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
   // Tenants of which an end was heard while a pass held them: they are due as soon as that pass gives them back.
   const heardDuringPass = new Set<string>();
   const held = new Set<string>();
-  const completions = createCompletions((tenantId) => {
-    if (held.has(tenantId)) heardDuringPass.add(tenantId);
-    wakeTenant(tenantId).catch((error: unknown) =>
-      logger.debug({ error: messageOf(error) }, "wake-up lost; polling"),
-    );
-  }, logger);
+  const completions = createCompletions(
+    (tenantId) => {
+      if (held.has(tenantId)) heardDuringPass.add(tenantId);
+      wakeTenant(tenantId).catch((error: unknown) =>
+        logger.debug({ error: messageOf(error) }, "wake-up lost; polling"),
+      );
+    },
+    runtime,
+    logger,
+  );
   const commit = createBatcher<Commit, CommitOutcome>(
-    { maxBatch: COMMIT_BATCH, lingerMs: 0 },
+    { maxBatch: COMMIT_BATCH, lingerMs: 0, maxRunning: COMMITS_AT_ONCE },
     runtime,
     (commits) => store.commit(commits),
   );
@@ -94,6 +104,7 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
       const outcome = await commit(entry);
       if (outcome === "committed" && entry.transition !== null) {
         dependencies.onTransition();
+        if (entry.tenant === null || isSettled(entry.tenant)) dependencies.onSettled?.(entry.tenantId);
         logTransition(logger, entry);
       }
       if (outcome !== "committed") {
@@ -139,8 +150,10 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
   let problem: string | null = "not started";
   let nextRefreshMs = 0;
 
+  const slots = createLaneSlots(settings.workers);
   function runPass(claim: Claim): void {
     held.add(claim.tenantId);
+    slots.enter(claim.lane);
     const pass = reconcileTenant(claim, passDependencies)
       .catch((error: unknown) => {
         // The lease runs out by itself, and the tenant is claimed again.
@@ -152,16 +165,15 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
       .finally(() => {
         inFlight.delete(pass);
         held.delete(claim.tenantId);
+        slots.leave(claim.lane);
         heardDuringPass.delete(claim.tenantId);
         slotFreed();
       });
     inFlight.add(pass);
   }
 
-  let backlog = false;
   function slotFreed(): void {
-    // Claim in batches: a quarter of the slots is worth a statement, a single one is not.
-    if (backlog && settings.workers - inFlight.size >= settings.workers / 4) alarm.ring();
+    if (slots.isClaimWorthwhile()) alarm.ring();
   }
 
   async function claimOnce(): Promise<void> {
@@ -172,9 +184,8 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
       computeBreakers.refresh(rows);
       nextRefreshMs = runtime.monotonicMs() + (breaker.isOpen() ? BREAKER_PROBE_MS : BREAKER_REFRESH_MS);
     }
-    const free = settings.workers - inFlight.size;
-    if (free <= 0 || breaker.isOpen()) return;
-    const limits = shareSlots(free);
+    if (inFlight.size >= settings.workers || breaker.isOpen()) return;
+    const limits = slots.limits();
     const claims = await store.claimDue({
       leaseOwner: settings.leaseOwner,
       leaseDurationMs: settings.leaseDurationMs,
@@ -187,9 +198,9 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
         blockedComputeProviders: computeBreakers.blocked(),
       },
     });
-    backlog = claims.length >= limits.interactive;
+    slots.claimed(claims, limits);
     for (const claim of claims) runPass(claim);
-    if (backlog) slotFreed();
+    slotFreed();
   }
 
   async function run(): Promise<void> {
@@ -249,12 +260,6 @@ function logTransition(logger: Logger, { tenantId, tenant, transition }: Commit)
     },
     transition.toStatus === null ? "tenant removed" : `tenant is ${transition.toStatus}`,
   );
-}
-
-/** Together never more than is free; the other lanes leave most of it for interactive work. */
-function shareSlots(free: number): ClaimLimits {
-  const other = free < 3 ? 0 : Math.max(1, Math.floor(free / 8));
-  return { interactive: free - 2 * other, repair: other, background: other };
 }
 
 /** One batch of status reads for each engine. */

@@ -50,11 +50,24 @@ export function createResync(dependencies: ResyncDependencies): Resync {
   let stopping = false;
   let loop: Promise<void> | null = null;
 
-  async function beat(metronome: ReturnType<typeof metronomeOf>): Promise<void> {
-    if (dependencies.isPaused()) return;
+  async function claimBatch(metronome: ReturnType<typeof metronomeOf>): Promise<readonly Claim[]> {
+    if (dependencies.isPaused()) return [];
     const { leaseOwner, leaseDurationMs } = settings;
-    const claims = await store.claimResync({ leaseOwner, leaseDurationMs, ...metronome });
-    await Promise.all([...groupsOf(claims, dependencies).values()].map(lookAt));
+    try {
+      return await store.claimResync({ leaseOwner, leaseDurationMs, ...metronome });
+    } catch (error) {
+      logger.debug({ error: messageOf(error) }, "no resync; trying again");
+      return [];
+    }
+  }
+
+  /** Never throws: whom nobody looked at is left to the lease. */
+  async function lookAtAll(claims: readonly Claim[]): Promise<void> {
+    try {
+      await Promise.all([...groupsOf(claims, dependencies).values()].map(lookAt));
+    } catch (error) {
+      logger.error({ error: messageOf(error) }, "no resync; trying again");
+    }
   }
 
   async function lookAt(group: Group): Promise<void> {
@@ -99,13 +112,16 @@ export function createResync(dependencies: ResyncDependencies): Resync {
   }
 
   async function run(metronome: ReturnType<typeof metronomeOf>): Promise<void> {
+    let looking = Promise.resolve();
     while (!stopping) {
       alarm.reset();
-      await beat(metronome).catch((error: unknown) =>
-        logger.debug({ error: messageOf(error) }, "no resync; trying again"),
-      );
+      const claims = await claimBatch(metronome);
+      // The next batch is claimed while this one is looked at, and waits for it: its lease is three times one question.
+      await looking;
+      looking = lookAtAll(claims);
       if (!stopping) await alarm.wait(metronome.everyMs);
     }
+    await looking;
   }
 
   return {

@@ -15,6 +15,8 @@ export interface ReconcilerSettings extends DecideSettings {
   /** How long after its ledger row was written a job may still start. */
   readonly startTimeoutMs: number;
   readonly shutdownTimeoutMs: number;
+  /** How long a pass waits for the end of a job that it has invoked before it gives the tenant back. */
+  readonly completionWaitMs: number;
   readonly tombstoneRetentionMs: number;
   /** The workflow provider of new operations; null for the default. */
   readonly workflowProvider: string | null;

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import type { Config } from "../config/schema.ts";
 import type { ComputeCatalog } from "../http/dependencies.ts";
-import { createReconciler, type Reconciler } from "../reconciler/reconciler.ts";
+import { createReconciler, type Reconciler, type ReconcilerDependencies } from "../reconciler/reconciler.ts";
 import { nodeRuntime } from "../reconciler/runtime.ts";
 import { createSweep, type Sweep } from "../reconciler/sweep.ts";
 import type { Store } from "../store/store.ts";
@@ -12,6 +12,7 @@ import type { WorkflowManager } from "../workflow/manager.ts";
 
 const VISIBILITY_GRACE_MS = 10_000;
 const LANE_PATIENCE_MS = 30_000;
+const COMPLETION_WAIT_MS = 1_000;
 
 export interface ControllerParts {
   readonly config: Config;
@@ -24,7 +25,7 @@ export interface ControllerParts {
 export function startReconciler(
   { config, store, manager, catalog, logger }: ControllerParts,
   apiBaseUrl: string,
-  onTransition: () => void,
+  hooks: Pick<ReconcilerDependencies, "onTransition" | "onSettled">,
 ): Reconciler {
   const reconciler = createReconciler({
     store,
@@ -36,7 +37,7 @@ export function startReconciler(
       const { engineConfigHash, boundToScope } = known;
       return { engineConfigHash, boundToScope };
     },
-    onTransition,
+    ...hooks,
     runtime: nodeRuntime,
     logger,
   });
@@ -89,6 +90,7 @@ function reconcilerSettings(
     maxInFlight: controller.max_in_flight,
     repairsInFlight: controller.max_repairs_in_flight,
     lanePatienceMs: LANE_PATIENCE_MS,
+    completionWaitMs: Math.min(COMPLETION_WAIT_MS, controller.lease_duration / 4),
     computeLimits: Object.fromEntries(
       Object.entries(controller.compute_limits).map(([name, limits]) => [
         name,

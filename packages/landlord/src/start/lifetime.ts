@@ -1,10 +1,14 @@
 /** How a process lives and ends: phased stop, bounded, and a second signal ends it at once. */
+import { once } from "node:events";
 import { environment } from "../config/environment.ts";
 import { messageOf } from "../domain/errors.ts";
 import type { Logger } from "../telemetry/logger.ts";
 
 /** Set by a supervisor that wants its children to end with it. */
 export const SUPERVISED_VARIABLE = "SUPERVISED_OVER_IPC";
+
+/** Set by a supervisor that starts this process before it knows all settings, and sends them when it does. */
+export const SETTINGS_FOLLOW_VARIABLE = "SETTINGS_OVER_IPC";
 
 /** 128 + SIGINT, as shells report it. */
 const INTERRUPTED_EXIT_CODE = 130;
@@ -77,6 +81,28 @@ export async function stopInPhases(phases: readonly StopPhase[], logger: Logger)
 /** Exits even when something that was left behind (a socket to a silent peer) would keep the process alive. */
 export function exitSoon(exitCode: number): void {
   setTimeout(() => process.exit(exitCode), EXIT_GRACE_MS).unref();
+}
+
+/** False for a process whose environment says everything. */
+export function areSettingsToFollow(): boolean {
+  return environment()[SETTINGS_FOLLOW_VARIABLE] !== undefined;
+}
+
+/** Waits for the settings of a supervisor, and puts them into the environment. Ends the process when it is gone. */
+export async function receiveSettings(): Promise<void> {
+  const end = (): void => process.exit(INTERRUPTED_EXIT_CODE);
+  if (!process.connected) end();
+  process.once("disconnect", end);
+  const [message] = (await once(process, "message")) as [SettingsMessage];
+  process.off("disconnect", end);
+  Object.assign(environment(), message.settings);
+}
+
+/** What a supervisor sends to a process that waits for it. */
+export interface SettingsMessage {
+  readonly kind: "settings";
+  /** Environment variables. */
+  readonly settings: Readonly<Record<string, string>>;
 }
 
 /** Tells a supervising parent that this process does its work; without one, nothing happens. */

@@ -9,7 +9,7 @@ import { createLogger, type Logger } from "../telemetry/logger.ts";
 import { findPlugins } from "../config/plugins.ts";
 import { BUILT_IN_COMPUTE, computeRegistry, computeSchemas, withPackageKey } from "./compute-registry.ts";
 import { environment } from "../config/environment.ts";
-import { exitSoon, reportReady, untilAskedToStop } from "./lifetime.ts";
+import { areSettingsToFollow, exitSoon, receiveSettings, reportReady, untilAskedToStop } from "./lifetime.ts";
 import { loadPlugins, type Plugins } from "./plugins.ts";
 import { VERSION } from "./version.ts";
 
@@ -76,6 +76,11 @@ async function runDev(options: RunOptions): Promise<number> {
   return runDevelopment(loaded, options, loggerOf(loaded.config));
 }
 
+/** A supervisor starts the server at once: while database and engine start, its program is loaded. */
+async function loadAhead(): Promise<void> {
+  await Promise.all([import("./server.ts"), receiveSettings()]);
+}
+
 async function firstLine(stream: NodeJS.ReadableStream): Promise<string> {
   const lines = createInterface({ input: stream });
   for await (const line of lines) {
@@ -91,6 +96,7 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   process.exit(0);
 });
 
+if (areSettingsToFollow()) await loadAhead();
 process.exitCode = await runCli(process.argv.slice(2), {
   runServe,
   runWorker,

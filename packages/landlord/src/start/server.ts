@@ -7,8 +7,8 @@ import { createEventFeed } from "../http/event-feed.ts";
 import { createBackground } from "../reconciler/background.ts";
 import type { Reconciler } from "../reconciler/reconciler.ts";
 import { nodeRuntime } from "../reconciler/runtime.ts";
-import type { ServerStore, Store } from "../store/store.ts";
-import { startEventListener } from "../store/postgres/listener.ts";
+import type { Store } from "../store/store.ts";
+import { startEventListener, type EventListener } from "../store/postgres/listener.ts";
 import { openPostgresStore } from "../store/postgres/postgres-store.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { createWorkflowManager, type WorkflowManager } from "../workflow/manager.ts";
@@ -78,7 +78,13 @@ async function startParts(
   );
   const { manager, stopWorkflow } = await createManager(config, logger, plugins);
   stops.push({ name: "workflow", run: stopWorkflow });
-  const events = createEventFeed({ store, instanceId: store.instanceId, logger });
+  let listener: EventListener | null = null;
+  const events = createEventFeed({
+    store,
+    instanceId: store.instanceId,
+    logger,
+    isListening: () => listener?.isListening() === true,
+  });
   const background = createBackground(
     { ...store, sequenceTransitions: () => sequenceAndTell(store, () => events.wake()) },
     { historyRetentionMs: config.controller.history_retention },
@@ -119,7 +125,10 @@ async function startParts(
   const address = await listen(app, config);
   if (config.controller.enabled) {
     const parts = { config, store, manager, catalog, logger };
-    reconciler = startReconciler(parts, config.http.public_url ?? address, () => background.wake());
+    reconciler = startReconciler(parts, config.http.public_url ?? address, {
+      onTransition: () => background.wake(),
+      onSettled: (tenantId) => events.touch(tenantId),
+    });
     const sweep = startSweep(parts, onEvent);
     stops.push({
       name: "sweep",
@@ -132,8 +141,8 @@ async function startParts(
     reconciler?.wake();
     events.wake();
   };
-  const listener = startEventListener(config.database.listen_url ?? url, onTransition, logger);
-  stops.push({ name: "listener", limitMs: QUIET_STOP_MS, run: () => listener.stop() });
+  listener = startEventListener(config.database.listen_url ?? url, store.senderId, onTransition, logger);
+  stops.push({ name: "listener", limitMs: QUIET_STOP_MS, run: async () => listener?.stop() });
   logger.info({ url: address, compute: catalog.names(), engine: manager.defaultProvider }, "server is up");
   return address;
 }
@@ -150,7 +159,7 @@ async function openStore(
   url: string,
   logger: Logger,
   signal: AbortSignal,
-): Promise<ServerStore> {
+): Promise<Awaited<ReturnType<typeof openPostgresStore>>> {
   for (;;) {
     try {
       return await openPostgresStore(

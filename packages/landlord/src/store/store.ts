@@ -174,6 +174,7 @@ export interface Claim {
   readonly leaseOwner: string;
   readonly leaseToken: number;
   readonly wakeSeq: number;
+  readonly lane: Lane;
   readonly stored: StoredTenant;
   readonly operation: Operation | null;
   /** The payload of the unfinished operation, as it was recorded. */
@@ -218,6 +219,8 @@ export interface Commit {
   readonly restart: { readonly lane: Lane } | null;
   /** Delete the row and leave a tombstone of this age. */
   readonly remove: { readonly tombstoneTtlMs: number } | null;
+  /** Shortens the lease to so long from now; it is never made longer. Null to leave it. */
+  readonly leaseMs: number | null;
   /**
    * Give the lease back. The next pass is `dueInMs` from now, null for not until somebody writes; the next look at its
    * compute `resyncInMs` from now, null for none.

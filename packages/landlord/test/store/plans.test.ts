@@ -80,8 +80,8 @@ async function captured(run: () => Promise<unknown>): Promise<Statement[]> {
   const spy = vi.spyOn(pg.Client.prototype, "query");
   try {
     await run();
-    for (const [text, values] of spy.mock.calls as unknown[][]) {
-      if (typeof text === "string") seen.push({ text, values: (values ?? []) as unknown[] });
+    for (const [query] of spy.mock.calls as unknown[][]) {
+      if (typeof query === "object" && query !== null && "text" in query) seen.push(query as Statement);
     }
   } finally {
     spy.mockRestore();

@@ -46,6 +46,7 @@ const RECONCILER_SETTINGS: ReconcilerSettings = {
   maxInFlight: 1_000,
   repairsInFlight: 10,
   lanePatienceMs: 30_000,
+  completionWaitMs: 200,
   computeLimits: {},
 };
 

@@ -3,13 +3,18 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { truncate, stat, copyFile } from "node:fs/promises";
 import { LandlordError, messageOf } from "../../domain/errors.ts";
 import { logTail, openLog } from "../../os/supervised.ts";
+import { SETTINGS_FOLLOW_VARIABLE, type SettingsMessage } from "../lifetime.ts";
 
 export interface ChildOptions {
   readonly name: string;
   /** Words after the program's name. */
   readonly args: readonly string[];
-  /** The whole environment of the child: nothing is inherited. */
+  /** The environment that the child begins with, besides its settings: nothing is inherited. */
   readonly env: Readonly<Record<string, string>>;
+  /** The rest of its environment. */
+  readonly settings: Promise<Readonly<Record<string, string>>>;
+  /** Start it before its settings are known, and send them then: meanwhile it loads its program. */
+  readonly isAhead: boolean;
   readonly logFile: string;
   readonly onRestart: (reason: string, delayMs: number) => void;
   readonly onReadyAgain: () => void;
@@ -38,9 +43,19 @@ export function keepRunning(options: ChildOptions): ManagedChild {
   let delayMs = RESTART_FIRST_MS;
   let settleReady: { resolve(): void; reject(error: Error): void } | null = null;
   const ready = new Promise<void>((resolve, reject) => (settleReady = { resolve, reject }));
-  const readyTimer = setTimeout(
-    () => void failStart(`did not become ready within ${READY_TIMEOUT_MS / 1_000} s`),
-    READY_TIMEOUT_MS,
+  // Whoever starts it waits for other parts first, and may never come to wait for this one.
+  ready.catch(() => undefined);
+  let readyTimer: NodeJS.Timeout | undefined;
+  options.settings.then(
+    () => {
+      if (stopping || settleReady === null) return;
+      readyTimer = setTimeout(
+        () => void failStart(`did not become ready within ${READY_TIMEOUT_MS / 1_000} s`),
+        READY_TIMEOUT_MS,
+      );
+    },
+    // Told to whoever waits for the part that failed; this one is then stopped.
+    () => undefined,
   );
   // A log that cannot be cut now is cut later.
   const logTimer = setInterval(() => void boundLog(options.logFile).catch(() => undefined), LOG_CHECK_MS);
@@ -59,17 +74,24 @@ export function keepRunning(options: ChildOptions): ManagedChild {
   }
 
   async function launch(): Promise<void> {
+    const settings = options.isAhead ? { [SETTINGS_FOLLOW_VARIABLE]: "1" } : await options.settings;
     const log = await openLog(options.logFile);
     if (stopping) return log.close();
     const startedMs = performance.now();
     const started = spawn(process.execPath, [...process.execArgv, process.argv[1] ?? "", ...options.args], {
-      env: { ...options.env },
+      env: { ...options.env, ...settings },
       stdio: ["ignore", log.fd, log.fd, "ipc"],
       // Its own group: Ctrl-C of the terminal reaches the supervisor only, which stops things in order.
       detached: true,
     });
     child = started;
     await log.close();
+    if (options.isAhead) {
+      options.settings.then(
+        (known) => sendSettings(started, known),
+        () => undefined,
+      );
+    }
     started.on("message", (message) => {
       if (!isReadyMessage(message)) return;
       clearTimeout(readyTimer);
@@ -124,6 +146,11 @@ export function keepRunning(options: ChildOptions): ManagedChild {
       });
     },
   };
+}
+
+/** One that ended meanwhile is told nothing: its end is seen. */
+function sendSettings(child: ChildProcess, settings: SettingsMessage["settings"]): void {
+  if (child.connected) child.send({ kind: "settings", settings } satisfies SettingsMessage, () => undefined);
 }
 
 function isReadyMessage(message: unknown): boolean {

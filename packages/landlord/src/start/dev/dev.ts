@@ -85,30 +85,35 @@ async function startParts(
     );
   }
   const identity = await requestIdentity(folder.file("request-identity.pem"));
-  const [database, engine] = await Promise.all([
-    startDatabase(config, folder, announcer, stops),
-    startEngine(loaded, folder, identity.privateKeyFile, announcer, stops),
-  ]);
+  const database = startDatabase(config, folder, announcer, stops);
+  const engine = startEngine(loaded, folder, identity.privateKeyFile, announcer, stops);
   const apiUrl = `http://127.0.0.1:${ports.api}`;
-  const shared = { ...sharedEnvironment(config, folder, engine), ...(await encryption(config, folder)) };
-  const server = startChild("server", "serve", options, folder, announcer, stops, {
-    ...shared,
+  const shared = engine.then(async (addresses) => ({
+    ...sharedSettings(config, folder, addresses),
+    ...(await encryption(config, folder)),
+  }));
+  const serverSettings = Promise.all([shared, database]).then(([settings, { url }]) => ({
+    ...settings,
     ...ownVariables(() => true),
     [variableOf("http.port")]: String(ports.api),
-    [variableOf("database.url")]: database.url,
+    [variableOf("database.url")]: url,
     ...(computeBlocks(config.compute).size === 0 ? { [variableOf("compute.process")]: "{}" } : {}),
-  });
-  const worker = startChild("worker", "worker", options, folder, announcer, stops, {
-    ...shared,
+  }));
+  const workerSettings = Promise.all([shared, engine]).then(([settings, { embedded }]) => ({
+    ...settings,
     // A worker is never told of the database, not even by accident of the environment.
     ...ownVariables((name) => !name.startsWith(variableOf("database"))),
     [variableOf("worker.api_url")]: apiUrl,
     [variableOf("workflow.restate.worker_listen_port")]: String(ports.worker),
     [variableOf("workflow.restate.worker_identity_keys")]: JSON.stringify(
-      engine.embedded ? [identity.publicKey] : [],
+      embedded ? [identity.publicKey] : [],
     ),
-  });
+  }));
+  const server = startChild("server", "serve", options, folder, announcer, stops, serverSettings);
+  const worker = startChild("worker", "worker", options, folder, announcer, stops, workerSettings);
   await Promise.all([
+    database,
+    engine,
     announcer.starting("server", server.ready, () => apiUrl),
     announcer.starting("worker", worker.ready, () => "registered with Restate"),
   ]);
@@ -193,12 +198,15 @@ function startChild(
   folder: DevFolder,
   announcer: Announcer,
   stops: Stops,
-  env: Readonly<Record<string, string>>,
+  settings: Promise<Readonly<Record<string, string>>>,
 ): ManagedChild {
   const child = keepRunning({
     name,
     args: [command, ...commandLineOf(options, command)],
-    env,
+    env: passedOn(),
+    settings,
+    // The server takes longest to load, and waits for everything else. What a worker is told stays in its environment.
+    isAhead: command === "serve",
     logFile: folder.file("logs", `${name}.log`),
     onRestart: (reason) => announcer.lost(name, reason),
     onReadyAgain: () => announcer.back(name),
@@ -217,20 +225,16 @@ function commandLineOf(options: RunOptions, command: string): string[] {
   return [...file, ...flags];
 }
 
-function sharedEnvironment(
-  config: Config,
-  folder: DevFolder,
-  engine: EngineAddresses,
-): Record<string, string> {
-  const user = environment();
-  const passed = Object.fromEntries(
-    Object.entries(user).filter(
-      ([name, value]) => value !== undefined && (PASSED_ON.includes(name) || VENDORS.test(name)),
-    ),
-  ) as Record<string, string>;
+/** What a process of ours begins with. */
+function passedOn(): Record<string, string> {
+  const passed = Object.entries(environment()).filter(
+    ([name, value]) => value !== undefined && (PASSED_ON.includes(name) || VENDORS.test(name)),
+  );
+  return { ...(Object.fromEntries(passed) as Record<string, string>), [SUPERVISED_VARIABLE]: "1" };
+}
+
+function sharedSettings(config: Config, folder: DevFolder, engine: EngineAddresses): Record<string, string> {
   return {
-    ...passed,
-    [SUPERVISED_VARIABLE]: "1",
     [variableOf("data_dir")]: folder.path,
     [variableOf("workflow.restate.endpoint")]: engine.ingressUrl,
     [variableOf("workflow.restate.admin_endpoint")]: engine.adminUrl,

@@ -13,7 +13,7 @@ export async function takeChore(
   db: Kysely<Database>,
   { name, everyMs }: { readonly name: string; readonly everyMs: number },
 ): Promise<JsonObject | null> {
-  const every = sql`${everyMs} * interval '1 millisecond'`;
+  const every = sql`${everyMs}::float8 * interval '1 millisecond'`;
   const result = await sql<{ options: JsonObject }>`
     INSERT INTO chores (name, next_run_at, taken_at) VALUES (${name}, now() + ${every}, now())
     ON CONFLICT (name) DO UPDATE SET next_run_at = now() + ${every}, taken_at = now()

@@ -21,6 +21,7 @@ interface ClaimRow {
   lease_owner: string;
   lease_token: number;
   wake_seq: number;
+  lane: number;
   now: Date;
   tenant: TenantRow;
   operation: OperationRow | null;
@@ -65,7 +66,7 @@ export async function claimDue(db: Kysely<Database>, params: ClaimDue): Promise<
         ),
         sql` UNION ALL `,
       )}))
-      RETURNING w.tenant_id, w.lease_owner, w.lease_token, w.wake_seq
+      RETURNING w.tenant_id, w.lease_owner, w.lease_token, w.wake_seq, w.lane
     )
     ${claimedFacts}`.execute(db);
   return result.rows.map(toClaim);
@@ -188,11 +189,12 @@ function claimLane(name: Lane, limit: number): RawBuilder<unknown> {
       WHERE lane = ${lane} AND in_flight AND next_reconcile_at <= now() AND ${isFree}
       ORDER BY next_reconcile_at LIMIT ${limit} FOR UPDATE SKIP LOCKED
     ), ${started} AS MATERIALIZED (
-      SELECT tenant_id FROM tenant_work
-      WHERE tenant_id = ANY(ARRAY(SELECT c.tenant_id FROM chosen c WHERE c.lane = ${lane} ORDER BY c.place))
-        AND lane = ${lane} AND ${isStartable} AND next_reconcile_at <= now() AND ${isFree}
-      ORDER BY (SELECT c.place FROM chosen c WHERE c.tenant_id = tenant_work.tenant_id)
-      LIMIT ${limit} - (SELECT count(*) FROM ${going}) FOR UPDATE SKIP LOCKED
+      SELECT w.tenant_id
+      FROM (SELECT tenant_id, place FROM chosen WHERE lane = ${lane} ORDER BY place) c
+      JOIN tenant_work w ON w.tenant_id = c.tenant_id
+      WHERE w.lane = ${lane} AND ${isStartable} AND next_reconcile_at <= now() AND ${isFree}
+      ORDER BY c.place
+      LIMIT ${limit} - (SELECT count(*) FROM ${going}) FOR UPDATE OF w SKIP LOCKED
     )`;
 }
 
@@ -211,8 +213,9 @@ function leased(params: Pick<ClaimDue, "leaseOwner" | "leaseDurationMs">): RawBu
 }
 
 const claimedFacts = sql`
-    SELECT claimed.tenant_id, claimed.lease_owner, claimed.lease_token, claimed.wake_seq, now() AS now,
-           to_jsonb(t) AS tenant, to_jsonb(o) AS operation
+    SELECT claimed.tenant_id, claimed.lease_owner, claimed.lease_token, claimed.wake_seq, claimed.lane, now() AS now,
+           -- Not jsonb, which would be taken apart here and put together again.
+           to_json(t) AS tenant, to_json(o) AS operation
     FROM claimed
     JOIN tenants t ON t.id = claimed.tenant_id
     LEFT JOIN operations o ON o.tenant_id = claimed.tenant_id AND o.finished_at IS NULL`;
@@ -223,6 +226,7 @@ function toClaim(row: ClaimRow): Claim {
     leaseOwner: row.lease_owner,
     leaseToken: row.lease_token,
     wakeSeq: row.wake_seq,
+    lane: LANE_NAMES[row.lane] ?? "interactive",
     stored: toStoredTenant(row.tenant),
     operation: row.operation === null ? null : toOperation(row.operation),
     request: row.operation === null ? null : row.operation.request,
@@ -246,13 +250,13 @@ async function ensureRates(db: Kysely<Database>, names: readonly string[]): Prom
 
 /** The chore's row is the fleet's metronome: whoever moves it takes the batch, and nobody else before the next beat. */
 export async function claimResync(db: Kysely<Database>, params: ClaimResync): Promise<readonly Claim[]> {
-  const everyMs = sql`${params.everyMs} * interval '1 millisecond'`;
+  const every = sql`${params.everyMs}::float8 * interval '1 millisecond'`;
   const result = await sql<ClaimRow>`
     WITH beat AS MATERIALIZED (
-      INSERT INTO chores (name, next_run_at) VALUES (${RESYNC_CHORE}, now() + ${everyMs})
-      ON CONFLICT (name) DO UPDATE SET next_run_at = now() + ${everyMs}
+      INSERT INTO chores (name, next_run_at) VALUES (${RESYNC_CHORE}, now() + ${every})
+      ON CONFLICT (name) DO UPDATE SET next_run_at = now() + ${every}
       -- A clock that was set back must not silence the fleet until it has caught up.
-      WHERE chores.next_run_at <= now() OR chores.next_run_at > now() + 2 * ${everyMs}
+      WHERE chores.next_run_at <= now() OR chores.next_run_at > now() + 2 * ${every}
       RETURNING name
     ), due AS MATERIALIZED (
       SELECT tenant_id FROM tenant_work
@@ -261,7 +265,7 @@ export async function claimResync(db: Kysely<Database>, params: ClaimResync): Pr
     ), claimed AS (
       UPDATE tenant_work w SET ${leased(params)}
       WHERE w.tenant_id = ANY(ARRAY(SELECT tenant_id FROM due))
-      RETURNING w.tenant_id, w.lease_owner, w.lease_token, w.wake_seq
+      RETURNING w.tenant_id, w.lease_owner, w.lease_token, w.wake_seq, w.lane
     )
     ${claimedFacts}`.execute(db);
   return result.rows.map(toClaim);

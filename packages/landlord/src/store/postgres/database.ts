@@ -10,6 +10,7 @@ import {
 } from "kysely";
 import pg from "pg";
 import type { JsonObject } from "../../domain/json.ts";
+import { createPreparedStatements, type PreparedStatements } from "./prepared.ts";
 import type {
   Condition,
   Endpoint,
@@ -212,42 +213,64 @@ export function openKysely(pool: pg.Pool): Kysely<Database> {
 }
 
 /**
- * The pool, but a connection that failed a query without an answer of the server is closed instead of given back. The
- * driver's timeout leaves the lost query in front of every later one, and ROLLBACK would be the next to wait for it.
+ * The pool, but statements are prepared, and a connection that failed a query without an answer of the server is closed
+ * instead of given back. The driver's timeout leaves the lost query in front of every later one, and ROLLBACK would be the
+ * next to wait for it.
  */
 function abandoningLost(pool: pg.Pool): PostgresPool {
+  const prepared = createPreparedStatements();
+  // Made once for each connection: the pool hands the same ones out for every query.
+  const known = new WeakMap<pg.PoolClient, PostgresPoolClient>();
   return {
     end: () => pool.end(),
     async connect() {
       const client = await pool.connect();
-      let lost: Error | null = null;
-      const query = async (
-        text: string,
-        values: readonly unknown[],
-      ): Promise<PostgresQueryResult<unknown>> => {
-        if (lost !== null) throw lost;
-        try {
-          return (await client.query(text, [...values])) as unknown as PostgresQueryResult<unknown>;
-        } catch (error) {
-          // Whatever the server itself reports carries a severity; after that the connection is as good as before.
-          if (error instanceof Error && !("severity" in error)) lost = error;
-          throw error;
-        }
-      };
-      // The pool listens on idle connections only; one that breaks between two queries would end the process.
-      const onError = (error: Error): void => {
-        lost = error;
-      };
-      client.on("error", onError);
-      return {
-        // Kysely's other overload is for cursors, which are not used.
-        query: query as PostgresPoolClient["query"],
-        release() {
-          client.release(lost ?? undefined);
-          client.off("error", onError);
-        },
-      };
+      const connection = known.get(client) ?? abandonedWhenLost(client, prepared);
+      known.set(client, connection);
+      return connection;
     },
+  };
+}
+
+function abandonedWhenLost(client: pg.PoolClient, prepared: PreparedStatements): PostgresPoolClient {
+  let lost: Error | null = null;
+  const send = (
+    text: string,
+    values: readonly unknown[],
+    name?: string,
+  ): Promise<PostgresQueryResult<unknown>> =>
+    client.query({
+      ...(name === undefined ? {} : { name }),
+      text,
+      // The driver only reads them.
+      values: values as unknown[],
+    }) as Promise<unknown> as Promise<PostgresQueryResult<unknown>>;
+  const query = async (text: string, values: readonly unknown[]): Promise<PostgresQueryResult<unknown>> => {
+    if (lost !== null) throw lost;
+    const name = prepared.nameOf(text);
+    try {
+      if (name === null) return await send(text, values);
+      try {
+        return await send(text, values, name);
+      } catch (error) {
+        // Within a transaction the second attempt fails as the first one did; the next transaction goes without names.
+        if (!prepared.isStale(text, error)) throw error;
+        return await send(text, values);
+      }
+    } catch (error) {
+      // Whatever the server itself reports carries a severity; after that the connection is as good as before.
+      if (error instanceof Error && !("severity" in error)) lost = error;
+      throw error;
+    }
+  };
+  // The pool listens on idle connections only; one that breaks between two queries would end the process.
+  client.on("error", (error) => {
+    lost = error;
+  });
+  return {
+    // Kysely's other overload is for cursors, which are not used.
+    query: query as PostgresPoolClient["query"],
+    release: () => client.release(lost ?? undefined),
   };
 }
 

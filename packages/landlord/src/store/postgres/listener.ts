@@ -5,6 +5,8 @@ import type { Logger } from "../../telemetry/logger.ts";
 import { EVENTS_CHANNEL } from "./work-store.ts";
 
 export interface EventListener {
+  /** Notifications come: whoever polls may take its time. */
+  isListening(): boolean;
   stop(): Promise<void>;
 }
 
@@ -16,9 +18,16 @@ const GOODBYE_MS = 1_000;
  * Listens on a connection of its own and reconnects for ever.
  *
  * @param url a direct connection: LISTEN does not work through a transaction pooler
+ * @param senderId whose notifications are left out: what a server has committed itself, it knows already
  */
-export function startEventListener(url: string, onEvent: () => void, logger: Logger): EventListener {
+export function startEventListener(
+  url: string,
+  senderId: string,
+  onEvent: () => void,
+  logger: Logger,
+): EventListener {
   let stopped = false;
+  let listening = false;
   let client: pg.Client | null = null;
   let timer: NodeJS.Timeout | null = null;
 
@@ -34,10 +43,13 @@ export function startEventListener(url: string, onEvent: () => void, logger: Log
     connecting.on("end", () => {
       if (!stopped && client === connecting) retry();
     });
-    connecting.on("notification", () => onEvent());
+    connecting.on("notification", ({ payload }) => {
+      if (payload !== senderId) onEvent();
+    });
     try {
       await connecting.connect();
       await connecting.query(`LISTEN ${EVENTS_CHANNEL}`);
+      listening = true;
       // What was committed while nobody listened.
       onEvent();
     } catch (error) {
@@ -49,13 +61,16 @@ export function startEventListener(url: string, onEvent: () => void, logger: Log
 
   function retry(): void {
     client = null;
+    listening = false;
     timer = setTimeout(() => void connect(), RECONNECT_MS);
   }
 
   void connect();
   return {
+    isListening: () => listening,
     async stop() {
       stopped = true;
+      listening = false;
       if (timer !== null) clearTimeout(timer);
       const ending = client;
       if (ending === null) return;

@@ -1,4 +1,5 @@
 /** Opens the store on a PostgreSQL database. */
+import { randomUUID } from "node:crypto";
 import type pg from "pg";
 import type { ServerStore } from "../store.ts";
 import { createAuditStore } from "./audit.ts";
@@ -25,7 +26,8 @@ export interface PostgresStoreSettings extends ConnectionSettings {
 export async function openPostgresStore(
   settings: PostgresStoreSettings,
   onIdleError: (error: Error) => void,
-): Promise<ServerStore> {
+): Promise<ServerStore & { readonly senderId: string }> {
+  const senderId = randomUUID();
   const pool = openPool(settings, onIdleError);
   const db = openKysely(pool);
   try {
@@ -40,10 +42,11 @@ export async function openPostgresStore(
     return {
       ...createTenantStore(db),
       ...createEventStore(db),
-      ...createWorkStore(db, instance.id),
+      ...createWorkStore(db, instance.id, senderId),
       ...createFleetStore(db),
       ...createTokenStore(db),
       ...createAuditStore(db),
+      senderId,
       close: () => closePool(pool),
     };
   } catch (error) {

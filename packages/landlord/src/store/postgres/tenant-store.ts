@@ -1,11 +1,9 @@
 /** Clients' side of the store: each write is one statement. */
-import { sql, type Kysely, type RawBuilder, type Selectable, type SelectQueryBuilder } from "kysely";
+import { CompiledQuery, sql, type Kysely, type RawBuilder, type Selectable } from "kysely";
 import { LANES } from "../../domain/tenant.ts";
 import { LandlordError } from "../../domain/errors.ts";
 import type { Selector } from "../../domain/selector.ts";
 import type {
-  CreateOutcome,
-  CreateTenant,
   GenerationRecord,
   TenantFilter,
   TenantPage,
@@ -21,6 +19,7 @@ import {
   type BreakersTable,
   type Database,
 } from "./database.ts";
+import { createTenants } from "./create-tenants.ts";
 import { labelsMatch } from "./selectors.ts";
 import { getChore, listOrphans, requestChore } from "./chores.ts";
 import {
@@ -61,10 +60,13 @@ const CLIENT_COLUMNS = [
 
 export function createTenantStore(db: Kysely<Database>): TenantStore {
   return {
-    createTenant: (params) => guarded(() => createTenant(db, params)),
+    createTenant: createTenants(db),
     getTenant: ({ idOrName }) =>
       guarded(async () => {
-        const row = await selectByIdOrName(db.selectFrom("tenants"), idOrName).selectAll().executeTakeFirst();
+        // A name can never parse as a uuid, so the two cannot be confused. As text: to build it takes longer than to send it.
+        const column = UUID_PATTERN.test(idOrName) ? "id" : "name";
+        const query = CompiledQuery.raw(`SELECT * FROM tenants WHERE ${column} = $1`, [idOrName]);
+        const [row] = (await db.executeQuery<TenantRow>(query)).rows;
         return row === undefined ? null : toStoredTenant(row);
       }),
     listTenants: (params) => guarded(() => listTenants(db, params)),
@@ -153,70 +155,6 @@ export async function listBreakers(db: Kysely<Database>): ReturnType<TenantStore
     lastError: row.last_error,
   }));
 }
-
-function selectByIdOrName<O>(
-  query: SelectQueryBuilder<Database, "tenants", O>,
-  idOrName: string,
-): SelectQueryBuilder<Database, "tenants", O> {
-  // A name can never parse as a uuid, so the two cannot be confused.
-  return UUID_PATTERN.test(idOrName) ? query.where("id", "=", idOrName) : query.where("name", "=", idOrName);
-}
-
-async function createTenant(db: Kysely<Database>, params: CreateTenant): Promise<CreateOutcome> {
-  const { tenant, actor, idempotency } = params;
-  const record = JSON.stringify({ ...fromTenant(tenant), revision: 1 });
-  const keyed =
-    idempotency === null
-      ? sql``
-      : sql`, keyed AS (
-          INSERT INTO idempotency_keys (key, request_hash, tenant, expires_at)
-          SELECT ${idempotency.key}, ${idempotency.requestHash}, to_jsonb(created),
-                 now() + ${idempotency.ttlMs} * interval '1 millisecond' FROM created
-          ON CONFLICT (key) DO UPDATE SET request_hash = excluded.request_hash, tenant = excluded.tenant,
-            expires_at = excluded.expires_at, created_at = now() WHERE idempotency_keys.expires_at <= now()
-          RETURNING key)`;
-  try {
-    return await db.transaction().execute(async (trx) => {
-      const result = await sql<TenantRow & { keyed: boolean }>`
-        WITH record AS (
-          SELECT * FROM jsonb_populate_record(
-            NULL::tenants,
-            ${record}::jsonb || jsonb_build_object('created_at', now(), 'updated_at', now(), 'generation_at', now()))
-        ), created AS (
-          INSERT INTO tenants SELECT * FROM record ON CONFLICT (name) DO NOTHING RETURNING *
-        ), generation AS (
-          INSERT INTO generations (tenant_id, generation, intent, compute_provider, desired_config, config_hash, actor, request_id)
-          SELECT id, generation, intent, compute_provider, desired_config, config_hash, ${actor.name}, ${actor.requestId}
-          FROM created
-        ), transition AS (
-          INSERT INTO transitions (tenant_id, tenant_name, from_status, to_status, reason, message, generation, actor, request_id, labels)
-          SELECT id, name, NULL, status, 'created', '', generation, ${actor.name}, ${actor.requestId}, labels FROM created
-        ), work AS (
-          INSERT INTO tenant_work (tenant_id, owner, compute_provider, lane, next_reconcile_at)
-          SELECT id, coalesce(labels ->> 'owner', ''), compute_provider, ${LANES[params.lane]}::smallint, now() FROM created
-        )${keyed}
-        SELECT created.*, ${idempotency === null ? sql`true` : sql`EXISTS (SELECT 1 FROM keyed)`} AS keyed
-        FROM created`.execute(trx);
-      const row = result.rows[0];
-      if (row === undefined) {
-        const existing = await trx
-          .selectFrom("tenants")
-          .selectAll()
-          .where("name", "=", tenant.name)
-          .executeTakeFirst();
-        return { kind: "name_taken", tenant: existing === undefined ? null : toTenant(existing) };
-      }
-      // The key is in use by another request: throw, so that the tenant is not created either.
-      if (!row.keyed) throw new KeyUsed();
-      return { kind: "created", tenant: toTenant(row) };
-    });
-  } catch (error) {
-    if (error instanceof KeyUsed) return { kind: "key_used" };
-    throw error;
-  }
-}
-
-class KeyUsed extends Error {}
 
 async function writeTenant(db: Kysely<Database>, params: WriteTenant): Promise<WriteOutcome> {
   const { tenant, transition, actor, isLookRequested = false } = params;

@@ -4,8 +4,16 @@ import { LANES } from "../../domain/tenant.ts";
 import type { Commit, CommitOutcome, WorkStore } from "../store.ts";
 import { adoptOrphans, describeOwners, finishChore, listScopes, recordOrphans, takeChore } from "./chores.ts";
 import { claimDue, claimResync, requestResync } from "./claims.ts";
-import { guarded, isUnavailable, type Database } from "./database.ts";
+import {
+  DEADLOCK_DETECTED,
+  errorCode,
+  guarded,
+  isUnavailable,
+  violatedConstraint,
+  type Database,
+} from "./database.ts";
 import { listBreakers } from "./tenant-store.ts";
+import { isRelease, releaseAll } from "./releases.ts";
 import { fromTenant } from "./rows.ts";
 
 /** The channel on which other servers hear that transitions were committed. */
@@ -35,7 +43,8 @@ const RECONCILER_COLUMNS = [
   "conditions",
 ] as const;
 
-export function createWorkStore(db: Kysely<Database>, instanceId: string): WorkStore {
+/** @param senderId by which this server knows its own notifications */
+export function createWorkStore(db: Kysely<Database>, instanceId: string, senderId: string): WorkStore {
   return {
     instanceId,
     claimDue: (params) => guarded(() => claimDue(db, params)),
@@ -76,7 +85,7 @@ export function createWorkStore(db: Kysely<Database>, instanceId: string): WorkS
         return result.rows.length === 1;
       }),
     listBreakers: () => guarded(() => listBreakers(db)),
-    sequenceTransitions: () => guarded(() => sequenceTransitions(db)),
+    sequenceTransitions: () => guarded(() => sequenceTransitions(db, senderId)),
     collectGarbage: ({ historyRetentionMs }) => guarded(() => collectGarbage(db, historyRetentionMs)),
     listTombstones: ({ limit }) =>
       guarded(async () => {
@@ -98,8 +107,24 @@ export function createWorkStore(db: Kysely<Database>, instanceId: string): WorkS
   };
 }
 
-/** A batch in one statement; if the database refuses it, one by one, so that a bad row stands alone. */
+/** Commits that only give a lease back go by themselves: they need a fraction of the other statement. */
 async function commitAll(
+  db: Kysely<Database>,
+  commits: readonly Commit[],
+): Promise<readonly CommitOutcome[]> {
+  const [released, changed] = await Promise.all([
+    releaseAll(db, commits.filter(isRelease)),
+    commitChanges(
+      db,
+      commits.filter((commit) => !isRelease(commit)),
+    ),
+  ]);
+  const [releases, changes] = [released.values(), changed.values()];
+  return commits.map((commit) => (isRelease(commit) ? releases : changes).next().value as CommitOutcome);
+}
+
+/** A batch in one statement; if the database refuses it, one by one, so that a bad row stands alone. */
+async function commitChanges(
   db: Kysely<Database>,
   commits: readonly Commit[],
 ): Promise<readonly CommitOutcome[]> {
@@ -127,6 +152,9 @@ async function commitAll(
 
 /** JSON as PostgreSQL takes it: what workers report may hold NUL or half a surrogate pair, and would never commit. */
 function toJsonb(value: unknown): string {
+  const text = JSON.stringify(value);
+  // Both are written as escapes; whoever wrote an escape of his own has a backslash before it, and is looked at closely.
+  if (!/\\u(?:0000|d[89a-f])/.test(text)) return text;
   return JSON.stringify(value, (_key, own: unknown) => {
     if (typeof own === "string") return storable(own);
     if (typeof own !== "object" || own === null || Array.isArray(own) || own instanceof Date) return own;
@@ -150,6 +178,7 @@ function commitRecord(commit: Commit): Record<string, unknown> {
     generation_raised: commit.generationRaised,
     restart_lane: commit.restart === null ? null : LANES[commit.restart.lane],
     tombstone_ttl_ms: commit.remove?.tombstoneTtlMs ?? null,
+    lease_ms: commit.leaseMs,
     new_operation:
       newOperation === null
         ? null
@@ -214,12 +243,13 @@ async function commitBatch(
     WITH input AS MATERIALIZED (
       SELECT * FROM jsonb_to_recordset(${input}::jsonb) AS i(
         tenant_id uuid, lease_owner text, lease_token bigint, wake_seq bigint, revision bigint, tenant jsonb, generation_raised boolean,
-        restart_lane smallint, tombstone_ttl_ms float8, new_operation jsonb, operation_update jsonb, transition jsonb,
+        restart_lane smallint, tombstone_ttl_ms float8, lease_ms float8, new_operation jsonb, operation_update jsonb, transition jsonb,
         release boolean, due_in_ms float8, resync_in_ms float8, keeps_look boolean)
     ), held AS MATERIALIZED (
       SELECT w.tenant_id, w.lease_token
       FROM tenant_work w JOIN input i ON i.tenant_id = w.tenant_id AND i.lease_token = w.lease_token
-      WHERE w.lease_owner = i.lease_owner
+      -- Not "=": that would let the index of all leases in, where a burst leaves more dead rows than living ones.
+      WHERE w.lease_owner IS NOT DISTINCT FROM i.lease_owner
       ORDER BY w.tenant_id FOR UPDATE OF w
     ), admitted AS MATERIALIZED (
       SELECT i.* FROM input i JOIN held h ON h.tenant_id = i.tenant_id AND h.lease_token = i.lease_token
@@ -291,7 +321,8 @@ async function commitBatch(
     ), queued AS (
       UPDATE tenant_work w SET
         lease_owner = CASE WHEN i.gives_back THEN NULL ELSE w.lease_owner END,
-        lease_until = CASE WHEN i.gives_back THEN NULL ELSE w.lease_until END,
+        lease_until = CASE WHEN i.gives_back THEN NULL
+          ELSE least(w.lease_until, now() + i.lease_ms * interval '1 millisecond') END,
         next_reconcile_at = CASE
           WHEN NOT i.gives_back THEN w.next_reconcile_at
           WHEN NOT i.is_current OR w.wake_seq <> i.wake_seq THEN now()
@@ -309,7 +340,7 @@ async function commitBatch(
         lane = CASE WHEN i.is_current THEN coalesce(i.restart_lane, w.lane) ELSE w.lane END
       FROM worked i
       WHERE w.tenant_id = i.tenant_id AND (i.tombstone_ttl_ms IS NULL OR NOT i.is_current) AND (
-        i.gives_back OR i.restart_lane IS NOT NULL OR i.new_operation IS NOT NULL
+        i.gives_back OR i.lease_ms IS NOT NULL OR i.restart_lane IS NOT NULL OR i.new_operation IS NOT NULL
         OR i.operation_update ->> 'outcome' IS NOT NULL)
     )
     SELECT held.tenant_id, held.lease_token, c.id IS NOT NULL AS is_current
@@ -332,31 +363,32 @@ async function wake(db: Kysely<Database>, tenantIds: readonly string[]): Promise
   );
 }
 
-/** One server at a time numbers what has been committed; a sequence number is not a commit order. */
-async function sequenceTransitions(db: Kysely<Database>): Promise<number> {
-  const pending = await sql<{ present: boolean }>`
-    SELECT EXISTS (SELECT 1 FROM transitions WHERE position IS NULL) AS present`.execute(db);
-  if (pending.rows[0]?.present !== true) return 0;
-  return db.transaction().execute(async (trx) => {
-    const lock = await sql<{ taken: boolean }>`
-      SELECT pg_try_advisory_xact_lock(${SEQUENCER_LOCK_KEY}) AS taken`.execute(trx);
-    if (lock.rows[0]?.taken !== true) return 0;
-    // A statement of its own: its snapshot begins after the lock, and so sees the last holder's positions.
+/**
+ * Numbers what has been committed; a sequence number is not a commit order. The try-lock keeps servers from doing it at
+ * once; should they all the same, with snapshots of different age, the positions of one begin where the other's do, and
+ * `position` is unique: the later one fails whole. What it does not number again leaves its own positions without gap.
+ */
+async function sequenceTransitions(db: Kysely<Database>, senderId: string): Promise<number> {
+  try {
     const result = await sql<{ sequenced: number }>`
       WITH pending AS (
         SELECT id, row_number() OVER (ORDER BY id) AS place
         FROM (SELECT id FROM transitions WHERE position IS NULL ORDER BY id LIMIT ${SEQUENCE_BATCH}) p
+        WHERE pg_try_advisory_xact_lock(${SEQUENCER_LOCK_KEY})
       ), last AS (
         SELECT coalesce(max(position), 0) AS position FROM transitions
       ), sequenced AS (
         UPDATE transitions t SET position = last.position + pending.place
-        FROM pending, last WHERE t.id = pending.id RETURNING t.position
+        FROM pending, last WHERE t.id = pending.id AND t.position IS NULL RETURNING t.position
       )
-      SELECT count(*) AS sequenced, pg_notify(${EVENTS_CHANNEL}, max(position)::text) FROM sequenced`.execute(
-      trx,
-    );
+      SELECT count(*) AS sequenced, CASE WHEN count(*) > 0 THEN pg_notify(${EVENTS_CHANNEL}, ${senderId}::text) END
+      FROM sequenced`.execute(db);
     return result.rows[0]?.sequenced ?? 0;
-  });
+  } catch (error) {
+    const isOvertaken = violatedConstraint(error) !== null || errorCode(error) === DEADLOCK_DETECTED;
+    if (isOvertaken) return 0;
+    throw error;
+  }
 }
 
 async function collectGarbage(db: Kysely<Database>, historyRetentionMs: number): Promise<number> {

@@ -48,6 +48,23 @@ const leasesOnce: StoreBehaviour = {
   },
 };
 
+const shortensLeases: StoreBehaviour = {
+  id: "shorter-lease",
+  title: "shortens a lease on request, and never makes one longer",
+  essential: true,
+  async prove(harness) {
+    const store = await harness.open();
+    await created(store);
+    const taken = await claimOne(store, "a", 60_000);
+    assert.deepEqual(await store.commit([commitOf(taken, { leaseMs: 100 })]), ["committed"]);
+    assert.deepEqual(await claim(store, "b"), [], "it is a lease still");
+    assert.deepEqual(await store.commit([commitOf(taken, { leaseMs: 60_000 })]), ["committed"]);
+    await harness.pass(150);
+    const next = await claimOne(store, "b", 60_000);
+    assert.equal(next.tenantId, taken.tenantId, "and is over when it was asked to be");
+  },
+};
+
 const takesOverExpiredLeases: StoreBehaviour = {
   id: "take-over",
   title: "gives a tenant whose lease ran out to the next claimer, and fences the late holder off",
@@ -417,6 +434,7 @@ const collectsGarbage: StoreBehaviour = {
 
 export const reconcilerBehaviours: readonly StoreBehaviour[] = [
   leasesOnce,
+  shortensLeases,
   takesOverExpiredLeases,
   refusesOutdatedCommits,
   keepsWakeUps,

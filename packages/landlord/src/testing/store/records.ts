@@ -146,6 +146,7 @@ export function commitOf(from: Claim, change: Partial<Commit> = {}): Commit {
     generationRaised: false,
     restart: null,
     remove: null,
+    leaseMs: null,
     release: null,
     ...change,
   };

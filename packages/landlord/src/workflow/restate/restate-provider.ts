@@ -357,7 +357,7 @@ function withoutStack(text: string): string {
 }
 
 function isTimeout(error: unknown): boolean {
-  return error instanceof Error && (error.name === "TimeoutError" || messageOf(error).includes("timeout"));
+  return error instanceof Error && (error.name === "TimeoutError" || /timeout/i.test(messageOf(error)));
 }
 
 async function mapBounded<T, R>(

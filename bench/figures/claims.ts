@@ -1,0 +1,152 @@
+/**
+ * How many due tenants a second are claimed and given back, at fleets of several sizes, next to a queue of the same size
+ * that is written by hand. Most of a fleet is settled; some thousands of it are due.
+ */
+import { randomUUID } from "node:crypto";
+import type { Bench, Benchmark } from "../kit/bench.ts";
+import { sharedFleet, type Fleet } from "../kit/fleet.ts";
+import { median, pairedFigure, type Figure, type Round } from "../kit/figure.ts";
+import { emptyCommit } from "../../packages/landlord/src/reconciler/commits.ts";
+import type { Claim, Commit } from "../../packages/landlord/src/store/store.ts";
+import { openRawQueue, type RawQueue } from "../raw/due-queue.ts";
+
+/** Tenants of one claim, and of one release. */
+const BATCH = 100;
+/** Claims at once, as of so many servers. */
+const CLAIMERS = 2;
+const NEXT_LOOK_MS = 600_000;
+const LEASE_MS = 30_000;
+/** Due tenants are counted against what may be in flight. */
+const STARTS = {
+  maxInFlight: 1_000,
+  repairsInFlight: 10,
+  patienceMs: 30_000,
+  byComputeProvider: {},
+  blockedComputeProviders: [],
+};
+
+export const claims: Benchmark = {
+  id: "claims",
+  about: "due tenants claimed and given back a second, at 10 k, 100 k and 1 M tenants",
+  async run(bench) {
+    const sizes = bench.isQuick ? [10_000, 100_000] : [10_000, 100_000, 1_000_000];
+    const subjects: Subject[] = [];
+    for (const size of sizes) subjects.push(await open(bench, size));
+    try {
+      return await measure(bench, subjects);
+    } finally {
+      await Promise.all(subjects.flatMap(({ raw }) => raw.map((queue) => queue.close())));
+    }
+  },
+};
+
+/** Both queues over one fleet. */
+interface Subject {
+  readonly size: number;
+  readonly fleet: Fleet;
+  /** A connection for each claimer. */
+  readonly raw: readonly RawQueue[];
+}
+
+async function open(bench: Bench, size: number): Promise<Subject> {
+  const fleet = await sharedFleet(bench, size);
+  const first = await openRawQueue(fleet.url);
+  await first.fill();
+  const others = Array.from({ length: CLAIMERS - 1 }, () => openRawQueue(fleet.url));
+  return { size, fleet, raw: [first, ...(await Promise.all(others))] };
+}
+
+async function measure(bench: Bench, subjects: readonly Subject[]): Promise<Figure[]> {
+  const rounds = bench.isQuick ? 4 : 9;
+  const due = bench.isQuick ? 2_000 : 6_000;
+  const bySize = new Map<number, Round[]>(subjects.map(({ size }) => [size, []]));
+  // The first one warms up.
+  for (let round = 0; round <= rounds; round++) {
+    for (const subject of subjects) {
+      const raw = await rawRate(subject, due);
+      const landlord = await landlordRate(subject, due);
+      bench.say(
+        `claims: ${subject.size} tenants, raw ${raw.toFixed(0)}/s, landlord ${landlord.toFixed(0)}/s`,
+      );
+      if (round > 0) bySize.get(subject.size)?.push({ landlord, raw });
+    }
+  }
+  const [smallest, largest] = [[...bySize.values()][0] ?? [], [...bySize.values()].at(-1) ?? []];
+  const details = Object.fromEntries(
+    [...bySize].flatMap(([size, each]) => [
+      [`landlord_at_${size}_per_s`, median(each.map(({ landlord }) => landlord))],
+      [`raw_at_${size}_per_s`, median(each.map(({ raw }) => raw))],
+    ]),
+  );
+  const flat = largest.map(({ landlord }, index) => ({
+    landlord,
+    raw: smallest[index]?.landlord ?? Number.NaN,
+  }));
+  return [
+    pairedFigure(
+      { id: "claims", unit: "claims/s", goal: { kind: "at-least", bound: 0.8 }, details },
+      largest,
+    ),
+    // Raw is the same queue at the smallest fleet.
+    pairedFigure({ id: "claims-flat", unit: "claims/s", goal: { kind: "at-least", bound: 0.8 } }, flat),
+  ];
+}
+
+async function rawRate({ raw }: Subject, due: number): Promise<number> {
+  await raw[0]?.makeDue(due);
+  return rateOf(
+    due,
+    raw.map((queue) => async () => {
+      const claimed = await queue.claimDue(BATCH);
+      if (claimed.length > 0) await queue.release(claimed, NEXT_LOOK_MS);
+      return claimed.length;
+    }),
+  );
+}
+
+async function landlordRate({ fleet }: Subject, due: number): Promise<number> {
+  await fleet.makeDue(due);
+  const other = Math.floor(BATCH / 8);
+  return rateOf(
+    due,
+    Array.from({ length: CLAIMERS }, () => {
+      const leaseOwner = randomUUID();
+      return async () => {
+        const claimed = await fleet.store.claimDue({
+          leaseOwner,
+          leaseDurationMs: LEASE_MS,
+          limits: { interactive: BATCH, repair: other, background: other },
+          starts: STARTS,
+        });
+        const outcomes = await fleet.store.commit(claimed.map(releaseOf));
+        if (outcomes.some((outcome) => outcome !== "committed"))
+          throw new Error("a claim could not be given back");
+        return claimed.length;
+      };
+    }),
+  );
+}
+
+/** Claims a second, until so many were given back. */
+async function rateOf(count: number, claimers: readonly (() => Promise<number>)[]): Promise<number> {
+  const startedMs = performance.now();
+  let done = 0;
+  await Promise.all(
+    claimers.map(async (claim) => {
+      while (done < count) {
+        // Not in one expression with the sum: that would forget what the others added meanwhile.
+        const claimed = await claim();
+        done += claimed;
+      }
+    }),
+  );
+  return (done / (performance.now() - startedMs)) * 1_000;
+}
+
+/** Nothing is left to do for the tenant: what a pass commits that found nothing. */
+function releaseOf(claim: Claim): Commit {
+  const { tenantId, leaseOwner, leaseToken, wakeSeq, stored, operation, now } = claim;
+  const held = { tenantId, leaseOwner, leaseToken, wakeSeq };
+  const pass = { claim: held, tenant: stored.tenant, revision: stored.revision, operation, now, jitter: 0 };
+  return { ...emptyCommit(pass), release: { dueInMs: null, resyncInMs: NEXT_LOOK_MS } };
+}

@@ -1,0 +1,94 @@
+/**
+ * `landlord dev` to ready, in an empty folder and in one that it was stopped in before, next to initdb, PostgreSQL and
+ * restate-server spawned at the same time and nothing else. It runs the compiled package, which is what users install; in a
+ * checkout the program runs from its sources, and compiles them at every start.
+ */
+import { spawn, type ChildProcess } from "node:child_process";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Bench, Benchmark } from "../kit/bench.ts";
+import { median, pairedFigure, type Figure, type Round } from "../kit/figure.ts";
+import { installPackage } from "../kit/installed.ts";
+import { startBare } from "../raw/startup.ts";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+export const startup: Benchmark = {
+  id: "startup",
+  about: "landlord dev to ready, cold and warm",
+  run: measureStartup,
+};
+
+async function measureStartup(bench: Bench): Promise<readonly Figure[]> {
+  bench.say("startup: compiling the package");
+  const program = await installPackage(bench.folder());
+  const sources = join(ROOT, "packages/landlord/bin/landlord.mjs");
+  const rounds = bench.isQuick ? 2 : 9;
+  const cold: Round[] = [];
+  const warm: Round[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const bare = await coldAndWarm(bench.folder(), startBare);
+    const landlord = await coldAndWarm(bench.folder(), (folder) => startLandlord(program, folder));
+    cold.push({ raw: bare.coldMs, landlord: landlord.coldMs });
+    warm.push({ raw: bare.warmMs, landlord: landlord.warmMs });
+  }
+  const details = bench.isQuick ? {} : { details: await fromSources(bench, sources) };
+  const settings = { unit: "ms", goal: { kind: "at-most", bound: 2 } } as const;
+  return [
+    pairedFigure({ id: "startup-cold", ...settings, ...details }, cold),
+    pairedFigure({ id: "startup-warm", ...settings }, warm),
+  ];
+}
+
+interface Started {
+  readonly readyMs: number;
+  stop(): Promise<void>;
+}
+
+async function coldAndWarm(
+  folder: string,
+  start: (folder: string) => Promise<Started>,
+): Promise<{ readonly coldMs: number; readonly warmMs: number }> {
+  const cold = await start(folder);
+  await cold.stop();
+  const warm = await start(folder);
+  await warm.stop();
+  return { coldMs: cold.readyMs, warmMs: warm.readyMs };
+}
+
+async function fromSources(bench: Bench, program: string): Promise<Record<string, number>> {
+  const runs = [];
+  for (let run = 0; run < 3; run++)
+    runs.push(await coldAndWarm(bench.folder(), (folder) => startLandlord(program, folder)));
+  return {
+    from_sources_cold_ms: median(runs.map(({ coldMs }) => coldMs)),
+    from_sources_warm_ms: median(runs.map(({ warmMs }) => warmMs)),
+  };
+}
+
+/** Until it says over IPC that it is ready, which it does when it tells the user. */
+async function startLandlord(program: string, folder: string): Promise<Started> {
+  const startedMs = performance.now();
+  const child = spawn(process.execPath, [program, "dev", "--data-dir", join(folder, "data"), "--port", "0"], {
+    cwd: folder,
+    stdio: ["ignore", "ignore", "pipe", "ipc"],
+    // Nobody else's settings.
+    env: { PATH: process.env["PATH"] ?? "", HOME: folder },
+  });
+  let said = "";
+  child.stderr?.on("data", (text: Buffer) => (said += text.toString()));
+  await new Promise<void>((resolve, reject) => {
+    child.once("message", () => resolve());
+    child.once("exit", (code) => reject(new Error(`landlord dev ended with ${code}:\n${said}`)));
+  });
+  return { readyMs: performance.now() - startedMs, stop: () => ended(child) };
+}
+
+function ended(child: ChildProcess): Promise<void> {
+  return new Promise((resolve) => {
+    child.removeAllListeners("exit");
+    if (child.exitCode !== null || child.signalCode !== null) return resolve();
+    child.once("exit", () => resolve());
+    child.kill("SIGTERM");
+  });
+}

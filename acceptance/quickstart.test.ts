@@ -48,11 +48,23 @@ beforeAll(() => {
 
 afterAll(async () => {
   const exited = new Promise((resolve) => shell.once("exit", resolve));
-  // For a run that did not come to the last block.
-  shell.stdin?.end("\nkill %1 2>/dev/null && wait %1\n");
+  // Without a terminal, what it started shares its process group, and `kill %1` ends npm, but not what npm started.
+  const group = -(shell.pid ?? 0);
+  shell.stdin?.end("\n");
   await exited;
+  signal(group, "SIGTERM");
+  await until("everything of the page has ended", 60_000, () => !signal(group, 0));
   rmSync(folder, { recursive: true, force: true });
-}, 60_000);
+}, 90_000);
+
+/** Answers whether there was anybody to hear it. */
+function signal(pid: number, name: NodeJS.Signals | 0): boolean {
+  try {
+    return process.kill(pid, name);
+  } catch {
+    return false;
+  }
+}
 
 /** Another port than the page's, which may be taken; nothing else is changed. */
 let port = 0;

@@ -5,13 +5,10 @@
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import type { Bench, Benchmark } from "../kit/bench.ts";
-import { median, pairedFigure, type Figure, type Round } from "../kit/figure.ts";
+import { pairedFigure, type Figure, type Round } from "../kit/figure.ts";
 import { installPackage } from "../kit/installed.ts";
 import { startBare } from "../raw/startup.ts";
-
-const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
 export const startup: Benchmark = {
   id: "startup",
@@ -22,7 +19,6 @@ export const startup: Benchmark = {
 async function measureStartup(bench: Bench): Promise<readonly Figure[]> {
   bench.say("startup: compiling the package");
   const program = await installPackage(bench.folder());
-  const sources = join(ROOT, "packages/landlord/bin/landlord.mjs");
   const rounds = bench.isQuick ? 2 : 9;
   const cold: Round[] = [];
   const warm: Round[] = [];
@@ -32,10 +28,9 @@ async function measureStartup(bench: Bench): Promise<readonly Figure[]> {
     cold.push({ raw: bare.coldMs, landlord: landlord.coldMs });
     warm.push({ raw: bare.warmMs, landlord: landlord.warmMs });
   }
-  const details = bench.isQuick ? {} : { details: await fromSources(bench, sources) };
   const settings = { unit: "ms", goal: { kind: "at-most", bound: 2 } } as const;
   return [
-    pairedFigure({ id: "startup-cold", ...settings, ...details }, cold),
+    pairedFigure({ id: "startup-cold", ...settings }, cold),
     pairedFigure({ id: "startup-warm", ...settings }, warm),
   ];
 }
@@ -54,16 +49,6 @@ async function coldAndWarm(
   const warm = await start(folder);
   await warm.stop();
   return { coldMs: cold.readyMs, warmMs: warm.readyMs };
-}
-
-async function fromSources(bench: Bench, program: string): Promise<Record<string, number>> {
-  const runs = [];
-  for (let run = 0; run < 3; run++)
-    runs.push(await coldAndWarm(bench.folder(), (folder) => startLandlord(program, folder)));
-  return {
-    from_sources_cold_ms: median(runs.map(({ coldMs }) => coldMs)),
-    from_sources_warm_ms: median(runs.map(({ warmMs }) => warmMs)),
-  };
 }
 
 /** Until it says over IPC that it is ready, which it does when it tells the user. */

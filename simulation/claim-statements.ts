@@ -1,6 +1,6 @@
 /** Who is worked on next, as store/postgres/claims.ts has it: due tenants under fair limits, settled ones in turn. */
 import type { Claim, StoredTenant, WorkStore } from "../packages/landlord/src/store/store.ts";
-import { LANES, type Lane } from "../packages/landlord/src/domain/tenant.ts";
+import { LANE_NAMES, LANES } from "../packages/landlord/src/domain/tenant.ts";
 import { unfinishedOf, type Database, type Facts, type WorkRow } from "./database.ts";
 
 type ClaimDue = Parameters<WorkStore["claimDue"]>[0];
@@ -8,7 +8,6 @@ type ClaimResync = Parameters<WorkStore["claimResync"]>[0];
 
 const SHARE_OF_OTHER_LANES = 0.8;
 const RESYNC_CHORE = "resync";
-const LANE_NAMES = Object.keys(LANES) as readonly Lane[];
 
 /**
  * In each lane those with an unfinished operation come first; the others in turns of their owners, as far as limits

@@ -1,10 +1,10 @@
 /** Wire shapes of what concerns the fleet: explanations, the summary, workers, engines, logs. */
 import { z } from "zod";
 import { EXPLANATION_REASONS } from "../domain/explain.ts";
-import { LANES, SUB_STATES, TENANT_STATUSES, type Lane } from "../domain/tenant.ts";
+import { LANE_NAMES, SUB_STATES, TENANT_STATUSES } from "../domain/tenant.ts";
 import { timestamp } from "./json.ts";
 
-const lane = z.enum(Object.keys(LANES) as [Lane, ...Lane[]]);
+const lane = z.enum(LANE_NAMES);
 
 const workerSchema = z
   .object({

@@ -27,6 +27,8 @@ export type SubState = (typeof SUB_STATES)[number];
 /** Lower is served first. */
 export const LANES = { interactive: 0, repair: 1, background: 2 } as const;
 export type Lane = keyof typeof LANES;
+/** By their number: the lower, the earlier. */
+export const LANE_NAMES = ["interactive", "repair", "background"] as const satisfies readonly Lane[];
 
 export interface Endpoint {
   readonly name: string;

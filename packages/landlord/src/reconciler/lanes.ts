@@ -1,5 +1,5 @@
 /** How a server shares its passes among the lanes, and when another claim is worth a statement. */
-import { LANES, type Lane } from "../domain/tenant.ts";
+import { LANE_NAMES, type Lane } from "../domain/tenant.ts";
 import type { Claim, ClaimLimits } from "../store/store.ts";
 
 export interface LaneSlots {
@@ -12,8 +12,6 @@ export interface LaneSlots {
   /** There may be more of a lane, and room for a good part of it: a single slot is not worth a statement. */
   isClaimWorthwhile(): boolean;
 }
-
-const LANE_NAMES = Object.keys(LANES) as readonly Lane[];
 
 /**
  * Work that nobody waits for has a quarter of the passes in each of its lanes, so that it can never fill a server; but at

@@ -1,6 +1,6 @@
 /** Who is worked on next: due tenants under fair limits, and settled ones whose turn it is to be looked at. */
 import { sql, type Kysely, type RawBuilder } from "kysely";
-import { LANES, type Lane } from "../../domain/tenant.ts";
+import { LANE_NAMES, LANES, type Lane } from "../../domain/tenant.ts";
 import type { Claim, ClaimLimits, StartLimits, WorkStore } from "../store.ts";
 import type { Database } from "./database.ts";
 import { toDate, toOperation, toStoredTenant, type OperationRow, type TenantRow } from "./rows.ts";
@@ -13,8 +13,6 @@ const SHARE_OF_OTHER_LANES = 0.8;
 const CHOICE_FACTOR = 2;
 const RESYNC_CHORE = "resync";
 const UNLIMITED = 1_000_000;
-
-const LANE_NAMES = ["interactive", "repair", "background"] as const satisfies readonly Lane[];
 
 interface ClaimRow {
   tenant_id: string;

@@ -2,7 +2,7 @@
 import { sql, type Kysely, type Selectable } from "kysely";
 import { WORKER_LIVE_MS, type WorkerFact } from "../../domain/explain.ts";
 import type { Selector } from "../../domain/selector.ts";
-import { LANES, type Lane, type TenantStatus } from "../../domain/tenant.ts";
+import { LANE_NAMES, type Lane, type TenantStatus } from "../../domain/tenant.ts";
 import type { CountedSince, FleetStore, FleetSummary, NewWorkerReport, Standing } from "../fleet-store.ts";
 import { guarded, type Database, type WorkersTable } from "./database.ts";
 import { labelsMatch } from "./selectors.ts";
@@ -83,7 +83,7 @@ async function getStanding(db: Kysely<Database>, idOrName: string): Promise<Stan
 }
 
 function laneOf(number: number): Lane {
-  return (Object.keys(LANES) as Lane[]).find((name) => LANES[name] === number) ?? "interactive";
+  return LANE_NAMES[number] ?? "interactive";
 }
 
 interface CountRow {

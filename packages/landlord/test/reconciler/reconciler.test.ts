@@ -39,6 +39,22 @@ test("a requested tenant is invoked, an updated one again, and a deleted one lea
   expect([...system.world.running(system.store.instanceId)]).toEqual([]);
 });
 
+test("a short job is finished by the pass that invoked it; of a long one the tenant is given back", async () => {
+  system = await startMockSystem();
+  const claims = async (id: string): Promise<unknown> =>
+    (await system.database.query(`SELECT lease_token FROM tenant_work WHERE tenant_id = '${id}'`))[0]?.[
+      "lease_token"
+    ];
+  await system.restart({ completionWaitMs: 30_000 });
+  const short = await system.create("short");
+  await system.until(short.id, isReady, "ready");
+  expect(Number(await claims(short.id)), "claims of the short one").toBe(1);
+  await system.restart({ completionWaitMs: 0 });
+  const long = await system.create("long");
+  await system.until(long.id, isReady, "ready");
+  expect(Number(await claims(long.id)), "claims of the long one").toBeGreaterThan(1);
+});
+
 test("an answer of the engine that is lost is asked for again under the same id", async () => {
   system = await startMockSystem();
   let lost = 0;

@@ -1,6 +1,7 @@
 /**
- * How many due tenants a second are claimed and given back, at fleets of several sizes, next to a queue of the same size
- * that is written by hand. Most of a fleet is settled; some thousands of it are due.
+ * How many due tenants a second are claimed and given back, at fleets of several sizes, next to the same SQL by hand: the
+ * statements that the store was heard to send, over bare pg. Most of a fleet is settled; some thousands of it are due. A
+ * queue that is as simple as one can be, on a table of its own, is told as a detail: that is what fairness and fences cost.
  */
 import { randomUUID } from "node:crypto";
 import type { Bench, Benchmark } from "../kit/bench.ts";
@@ -8,7 +9,9 @@ import { sharedFleet, type Fleet } from "../kit/fleet.ts";
 import { median, pairedFigure, type Figure, type Round } from "../kit/figure.ts";
 import { emptyCommit } from "../../packages/landlord/src/reconciler/commits.ts";
 import type { Claim, Commit } from "../../packages/landlord/src/store/store.ts";
+import { statementsOf } from "../kit/statements.ts";
 import { openRawQueue, type RawQueue } from "../raw/due-queue.ts";
+import { openReplayedQueue, type ReplayedQueue } from "../raw/replayed-queue.ts";
 
 /** Tenants of one claim, and of one release. */
 const BATCH = 100;
@@ -35,40 +38,52 @@ export const claims: Benchmark = {
     try {
       return await measure(bench, subjects);
     } finally {
-      await Promise.all(subjects.flatMap(({ raw }) => raw.map((queue) => queue.close())));
+      await Promise.all(
+        subjects.flatMap(({ raw, simple }) => [...raw, ...simple].map((queue) => queue.close())),
+      );
     }
   },
 };
 
-/** Both queues over one fleet. */
+/** All queues of one fleet; a connection for each claimer. */
 interface Subject {
   readonly size: number;
   readonly fleet: Fleet;
-  /** A connection for each claimer. */
-  readonly raw: readonly RawQueue[];
+  readonly raw: readonly ReplayedQueue[];
+  readonly simple: readonly RawQueue[];
 }
 
 async function open(bench: Bench, size: number): Promise<Subject> {
   const fleet = await sharedFleet(bench, size);
+  const each = Array.from({ length: CLAIMERS });
+  // The first one makes the table.
   const first = await openRawQueue(fleet.url);
   await first.fill();
-  const others = Array.from({ length: CLAIMERS - 1 }, () => openRawQueue(fleet.url));
-  return { size, fleet, raw: [first, ...(await Promise.all(others))] };
+  const simple = [first, ...(await Promise.all(each.slice(1).map(() => openRawQueue(fleet.url))))];
+  await fleet.makeDue(BATCH);
+  const [claim, release, ...others] = await statementsOf(landlordClaimer(fleet));
+  if (claim === undefined || release === undefined || others.length > 0)
+    throw new Error("a claim and its release are no longer two statements: measure them anew");
+  const raw = await Promise.all(
+    each.map(() => openReplayedQueue(fleet.url, { claim, release }, NEXT_LOOK_MS)),
+  );
+  return { size, fleet, raw, simple };
 }
 
 async function measure(bench: Bench, subjects: readonly Subject[]): Promise<Figure[]> {
-  const rounds = bench.isQuick ? 4 : 9;
+  const rounds = bench.isQuick ? 4 : 15;
   const due = bench.isQuick ? 2_000 : 6_000;
-  const bySize = new Map<number, Round[]>(subjects.map(({ size }) => [size, []]));
+  const bySize = new Map<number, ClaimRound[]>(subjects.map(({ size }) => [size, []]));
   // The first one warms up.
   for (let round = 0; round <= rounds; round++) {
     for (const subject of subjects) {
       const raw = await rawRate(subject, due);
       const landlord = await landlordRate(subject, due);
+      const simple = await simpleRate(subject, due);
       bench.say(
-        `claims: ${subject.size} tenants, raw ${raw.toFixed(0)}/s, landlord ${landlord.toFixed(0)}/s`,
+        `claims: ${subject.size} tenants, raw ${raw.toFixed(0)}/s, landlord ${landlord.toFixed(0)}/s, simple queue ${simple.toFixed(0)}/s`,
       );
-      if (round > 0) bySize.get(subject.size)?.push({ landlord, raw });
+      if (round > 0) bySize.get(subject.size)?.push({ landlord, raw, simple });
     }
   }
   const [smallest, largest] = [[...bySize.values()][0] ?? [], [...bySize.values()].at(-1) ?? []];
@@ -76,6 +91,7 @@ async function measure(bench: Bench, subjects: readonly Subject[]): Promise<Figu
     [...bySize].flatMap(([size, each]) => [
       [`landlord_at_${size}_per_s`, median(each.map(({ landlord }) => landlord))],
       [`raw_at_${size}_per_s`, median(each.map(({ raw }) => raw))],
+      [`simple_queue_at_${size}_per_s`, median(each.map(({ simple }) => simple))],
     ]),
   );
   const flat = largest.map(({ landlord }, index) => ({
@@ -92,11 +108,21 @@ async function measure(bench: Bench, subjects: readonly Subject[]): Promise<Figu
   ];
 }
 
-async function rawRate({ raw }: Subject, due: number): Promise<number> {
-  await raw[0]?.makeDue(due);
+type ClaimRound = Round & { readonly simple: number };
+
+async function rawRate({ fleet, raw }: Subject, due: number): Promise<number> {
+  await fleet.makeDue(due);
   return rateOf(
     due,
-    raw.map((queue) => async () => {
+    raw.map((queue) => () => queue.claimAndRelease()),
+  );
+}
+
+async function simpleRate({ simple }: Subject, due: number): Promise<number> {
+  await simple[0]?.makeDue(due);
+  return rateOf(
+    due,
+    simple.map((queue) => async () => {
       const claimed = await queue.claimDue(BATCH);
       if (claimed.length > 0) await queue.release(claimed, NEXT_LOOK_MS);
       return claimed.length;
@@ -106,25 +132,28 @@ async function rawRate({ raw }: Subject, due: number): Promise<number> {
 
 async function landlordRate({ fleet }: Subject, due: number): Promise<number> {
   await fleet.makeDue(due);
-  const other = Math.floor(BATCH / 8);
   return rateOf(
     due,
-    Array.from({ length: CLAIMERS }, () => {
-      const leaseOwner = randomUUID();
-      return async () => {
-        const claimed = await fleet.store.claimDue({
-          leaseOwner,
-          leaseDurationMs: LEASE_MS,
-          limits: { interactive: BATCH, repair: other, background: other },
-          starts: STARTS,
-        });
-        const outcomes = await fleet.store.commit(claimed.map(releaseOf));
-        if (outcomes.some((outcome) => outcome !== "committed"))
-          throw new Error("a claim could not be given back");
-        return claimed.length;
-      };
-    }),
+    Array.from({ length: CLAIMERS }, () => landlordClaimer(fleet)),
   );
+}
+
+/** Claims and gives back, as a server does. Answers how many. */
+function landlordClaimer({ store }: Fleet): () => Promise<number> {
+  const leaseOwner = randomUUID();
+  const other = Math.floor(BATCH / 8);
+  return async () => {
+    const claimed = await store.claimDue({
+      leaseOwner,
+      leaseDurationMs: LEASE_MS,
+      limits: { interactive: BATCH, repair: other, background: other },
+      starts: STARTS,
+    });
+    const outcomes = await store.commit(claimed.map(releaseOf));
+    if (outcomes.some((outcome) => outcome !== "committed"))
+      throw new Error("a claim could not be given back");
+    return claimed.length;
+  };
 }
 
 /** Claims a second, until so many were given back. */

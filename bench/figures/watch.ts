@@ -29,7 +29,7 @@ async function measureWatch(bench: Bench): Promise<readonly Figure[]> {
   const database = await startDatabase(folder);
   bench.onEnd(() => database.stop());
   const [server, raw] = await Promise.all([
-    startServer(folder, {
+    startServer(bench, folder, {
       "database.url": database.url,
       // One transition for each tenant that is created.
       "controller.enabled": false,

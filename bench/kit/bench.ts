@@ -3,6 +3,7 @@ import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Figure } from "./figure.ts";
+import { installPackage } from "./installed.ts";
 import {
   startDatabase,
   startEngine,
@@ -29,6 +30,8 @@ export interface Bench {
   say(text: string): void;
   /** A new empty folder that PostgreSQL's user can reach; removed at the end. */
   folder(): string;
+  /** Landlord's program, compiled as it is published: what users run. Made when it is first asked for. */
+  program(): Promise<string>;
   /** Ended at the end of the run, the last one first, whatever happens. */
   onEnd(stop: () => Promise<void>): void;
   /** The whole system with mock compute, and a raw worker beside it; started when it is first asked for. */
@@ -48,6 +51,7 @@ export function openBench(settings: { readonly isQuick: boolean }): Bench & { en
   const stops: (() => Promise<void>)[] = [];
   const onEnd: Bench["onEnd"] = (stop) => void stops.push(stop);
   let system: Promise<System> | null = null;
+  let program: Promise<string> | null = null;
   const bench: Bench = {
     isQuick: settings.isQuick,
     say: (text) => void process.stderr.write(`${text}\n`),
@@ -61,6 +65,10 @@ export function openBench(settings: { readonly isQuick: boolean }): Bench & { en
       return folder;
     },
     onEnd,
+    program() {
+      if (program === null) bench.say("compiling the package");
+      return (program ??= installPackage(bench.folder()));
+    },
     system: () => (system ??= startSystem(bench)),
   };
   return {
@@ -74,16 +82,16 @@ export function openBench(settings: { readonly isQuick: boolean }): Bench & { en
 async function startSystem(bench: Bench): Promise<System> {
   bench.say("starting PostgreSQL, Restate, server, worker and the raw worker");
   const folder = bench.folder();
-  const [database, engine] = await Promise.all([startDatabase(folder), startEngine(folder)]);
+  const [database, engine] = await Promise.all([startDatabase(folder), startEngine(folder), bench.program()]);
   bench.onEnd(() => database.stop());
   bench.onEnd(() => engine.stop());
   const addresses = {
     "workflow.restate.endpoint": engine.ingressUrl,
     "workflow.restate.admin_endpoint": engine.adminUrl,
   };
-  const server = await startServer(folder, { ...addresses, "database.url": database.url });
+  const server = await startServer(bench, folder, { ...addresses, "database.url": database.url });
   bench.onEnd(() => server.stop());
-  const worker = await startWorker(folder, { ...addresses, "worker.api_url": server.url });
+  const worker = await startWorker(bench, folder, { ...addresses, "worker.api_url": server.url });
   bench.onEnd(() => worker.stop());
   const rawWorker = await startRawWorker(engine);
   bench.onEnd(() => rawWorker.stop());

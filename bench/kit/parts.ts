@@ -5,9 +5,9 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { startEmbeddedPostgres } from "../../packages/landlord/src/store/embedded/embedded-postgres.ts";
 import { startEmbeddedRestate } from "../../packages/landlord/src/workflow/restate/embedded/embedded-restate.ts";
+import type { Bench } from "./bench.ts";
 
 const BENCH = dirname(dirname(fileURLToPath(import.meta.url)));
-const MAIN = join(BENCH, "../packages/landlord/src/start/main.ts");
 
 /** Where CPU profiles go. Set by --profile. */
 export const PROFILE_VARIABLE = "BENCH_PROFILE";
@@ -35,11 +35,16 @@ export interface ServerPart extends Part {
   readonly url: string;
 }
 
-export async function startDatabase(folder: string): Promise<DatabasePart> {
+/** @param settings of PostgreSQL, by its manual's names */
+export async function startDatabase(
+  folder: string,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<DatabasePart> {
   const postgres = await startEmbeddedPostgres({
     dataDir: join(folder, "postgres"),
     port: null,
     logFile: join(folder, "postgres.log"),
+    settings,
     log: LOG,
   });
   return { pid: postgres.pid, url: postgres.url, stop: () => postgres.stop() };
@@ -68,16 +73,20 @@ export type Settings = Readonly<Record<string, string | number | boolean>>;
 
 /** @param compute blocks of the configuration file; the mock provider unless told otherwise */
 export async function startServer(
+  bench: Bench,
   folder: string,
   settings: Settings,
   compute = "compute:\n  mock: {}\n",
 ): Promise<ServerPart> {
-  const { child, said } = await startLandlord(folder, "serve", compute, { "http.port": 0, ...settings });
+  const { child, said } = await startLandlord(bench, folder, "serve", compute, {
+    "http.port": 0,
+    ...settings,
+  });
   return { ...partOf(child), url: String(said["url"]) };
 }
 
-export async function startWorker(folder: string, settings: Settings): Promise<Part> {
-  const { child } = await startLandlord(folder, "worker", "", {
+export async function startWorker(bench: Bench, folder: string, settings: Settings): Promise<Part> {
+  const { child } = await startLandlord(bench, folder, "worker", "", {
     "workflow.restate.worker_listen_port": 0,
     ...settings,
   });
@@ -85,6 +94,7 @@ export async function startWorker(folder: string, settings: Settings): Promise<P
 }
 
 async function startLandlord(
+  bench: Bench,
   folder: string,
   command: string,
   file: string,
@@ -94,9 +104,10 @@ async function startLandlord(
   writeFileSync(config, file === "" ? "{}\n" : file);
   const all = { data_dir: join(folder, "data"), "log.level": "warn", ...settings };
   const flags = Object.entries(all).flatMap(([key, value]) => ["--set", `${key}=${value}`]);
-  const child = fork(MAIN, [command, "--config-file", config, ...flags], {
+  const child = fork(await bench.program(), [command, "--config-file", config, ...flags], {
     stdio: ["ignore", "ignore", "inherit", "ipc"],
-    execArgv: [...process.execArgv, ...profiling()],
+    // Not those of this process, which runs from sources.
+    execArgv: [...profiling()],
   });
   return { child, said: await firstMessage(child) };
 }

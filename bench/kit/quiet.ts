@@ -2,7 +2,9 @@
  * Two servers that have nothing to do, side by side: one over a small fleet and one over the largest. Both are looked at in
  * the same windows, so that what the machine does besides is the same for both.
  */
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
 import type { Bench } from "./bench.ts";
 import { emptyFleet, type Fleet } from "./fleet.ts";
 import { startEngine, startServer, startWorker, type ServerPart } from "./parts.ts";
@@ -52,17 +54,22 @@ async function start(bench: Bench): Promise<QuietPair> {
   const addresses = {
     "workflow.restate.endpoint": engine.ingressUrl,
     "workflow.restate.admin_endpoint": engine.adminUrl,
-    "compute.steady.package": STEADY_COMPUTE,
+    "compute.steady.package": await compiledPlugin(folder),
   };
   const open = async (fleet: Fleet): Promise<QuietServer> => {
-    const server = await startServer(bench.folder(), { ...addresses, "database.url": fleet.url }, "{}\n");
+    const server = await startServer(
+      bench,
+      bench.folder(),
+      { ...addresses, "database.url": fleet.url },
+      "{}\n",
+    );
     bench.onEnd(() => server.stop());
     const probe = await openProbe(fleet.url);
     bench.onEnd(() => probe.close());
     return { fleet, server, probe };
   };
   const [small, large] = await Promise.all([open(few), open(many)]);
-  const worker = await startWorker(folder, { ...addresses, "worker.api_url": small.server.url });
+  const worker = await startWorker(bench, folder, { ...addresses, "worker.api_url": small.server.url });
   bench.onEnd(() => worker.stop());
   await pause(SETTLE_MS);
   const empty = usageOf(large.server.pid).residentMb;
@@ -77,6 +84,13 @@ async function start(bench: Bench): Promise<QuietPair> {
     await pause(SETTLE_MS);
   }
   return { small, large, residentMb: { empty, grown } };
+}
+
+/** Server and worker are compiled programs, which load no TypeScript. */
+async function compiledPlugin(folder: string): Promise<string> {
+  const outfile = join(folder, "steady-compute.mjs");
+  await build({ entryPoints: [STEADY_COMPUTE], outfile, bundle: true, format: "esm", platform: "node" });
+  return outfile;
 }
 
 async function grow({ fleet }: QuietServer, size: number): Promise<void> {

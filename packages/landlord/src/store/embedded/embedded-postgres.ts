@@ -54,6 +54,8 @@ export interface EmbeddedPostgresOptions {
   /** Null: the port of the last start, or a free one. */
   readonly port: number | null;
   readonly logFile: string;
+  /** More settings of the server, by their names in PostgreSQL's manual (chapter 19); they win over ours. */
+  readonly settings?: Readonly<Record<string, string>>;
   readonly log: SupervisorLog;
 }
 
@@ -84,7 +86,13 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   if (adopted !== null) return adopted;
   await initialise(place, binaries, user, options.log);
   const port = await choosePort(place, options.port);
-  const supervised = await launch(place, { binaries, user, port, logFile: options.logFile });
+  const supervised = await launch(place, {
+    binaries,
+    user,
+    port,
+    logFile: options.logFile,
+    settings: options.settings ?? {},
+  });
   const isReady = await waitUntil(
     async () => !isAlive(supervised.identity) || (await answers(place, port)),
     READY_TIMEOUT_MS,
@@ -334,6 +342,7 @@ async function launch(
     readonly user: RunAs | null;
     readonly port: number;
     readonly logFile: string;
+    readonly settings: Readonly<Record<string, string>>;
   },
 ): Promise<SupervisedProcess> {
   await mkdir(dirname(options.logFile), { recursive: true, mode: 0o700 });
@@ -347,6 +356,7 @@ async function launch(
     fsync: "on",
     logging_collector: "off",
     log_destination: "stderr",
+    ...options.settings,
   };
   const flags = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
   try {

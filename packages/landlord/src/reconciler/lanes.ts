@@ -9,26 +9,39 @@ export interface LaneSlots {
   limits(): ClaimLimits;
   /** What a claim with these limits brought: a lane that was filled may have more. */
   claimed(claims: readonly Claim[], limits: ClaimLimits): void;
-  /** There may be more of a lane, and room for a good part of it: a single slot is not worth a statement. */
+  /** There may be more of a lane, and room for half of what it may have: a single slot is not worth a statement. */
   isClaimWorthwhile(): boolean;
 }
 
+/** While somebody waits, and so long after, the other lanes leave him the processors, too. */
+const RECENT_MS = 10_000;
+const SHARE = 4;
+const SHARE_WHILE_SOMEBODY_WAITS = 16;
+
 /**
- * Work that nobody waits for has a quarter of the passes in each of its lanes, so that it can never fill a server; but at
- * least one, also where that is more than is free.
+ * Work that nobody waits for has a quarter of the passes in each of its lanes, so that it can never fill a server, and a
+ * sixteenth while there is interactive work; but at least one, also where that is more than is free.
  *
  * @param workers passes at once, at least 1
+ * @param monotonicMs a clock that never jumps
  */
-export function createLaneSlots(workers: number): LaneSlots {
+export function createLaneSlots(workers: number, monotonicMs: () => number): LaneSlots {
   const running: Record<Lane, number> = { interactive: 0, repair: 0, background: 0 };
-  const most = (lane: Lane): number =>
-    lane === "interactive" ? workers : Math.max(1, Math.floor(workers / 4));
+  let interactiveAtMs = Number.NEGATIVE_INFINITY;
+  const most = (lane: Lane): number => {
+    if (lane === "interactive") return workers;
+    const isAwaited = monotonicMs() - interactiveAtMs < RECENT_MS;
+    return Math.max(1, Math.floor(workers / (isAwaited ? SHARE_WHILE_SOMEBODY_WAITS : SHARE)));
+  };
   const free = (): number => workers - running.interactive - running.repair - running.background;
   const rest = (lane: Lane): number => (lane === "interactive" ? free() : most(lane) - running[lane]);
   const backlog = new Set<Lane>();
 
   return {
-    enter: (lane) => void (running[lane] += 1),
+    enter(lane) {
+      running[lane] += 1;
+      if (lane === "interactive") interactiveAtMs = monotonicMs();
+    },
     leave: (lane) => void (running[lane] -= 1),
     limits() {
       const share = (lane: Lane): number =>
@@ -43,6 +56,6 @@ export function createLaneSlots(workers: number): LaneSlots {
         else if (taken > 0) backlog.add(lane);
       }
     },
-    isClaimWorthwhile: () => [...backlog].some((lane) => rest(lane) >= most(lane) / 4),
+    isClaimWorthwhile: () => [...backlog].some((lane) => rest(lane) >= most(lane) / 2),
   };
 }

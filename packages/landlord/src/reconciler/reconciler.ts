@@ -150,7 +150,7 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
   let problem: string | null = "not started";
   let nextRefreshMs = 0;
 
-  const slots = createLaneSlots(settings.workers);
+  const slots = createLaneSlots(settings.workers, () => runtime.monotonicMs());
   function runPass(claim: Claim): void {
     held.add(claim.tenantId);
     slots.enter(claim.lane);

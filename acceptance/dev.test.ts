@@ -81,7 +81,7 @@ test("two run side by side, each worker without a way to any database", { timeou
   const { worker, postgres, server } = one.parts();
   expect(new Set([worker, postgres, server, one.supervisorPid()]).size).toBe(4);
   const environment = readFileSync(`/proc/${worker}/environ`, "latin1");
-  expect(environment).toContain("LANDLORD_WORKFLOW__RESTATE__ENDPOINT");
+  expect(environment).toContain("SUPERVISED_OVER_IPC");
   expect(environment).not.toMatch(/DATABASE|postgres:\/\//i);
   expect(readFileSync(`/proc/${worker}/cmdline`, "latin1")).not.toMatch(/database/i);
   // It has no connection to PostgreSQL, and without the password it could not make one.

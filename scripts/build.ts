@@ -1,23 +1,23 @@
-/** Compiles the packages into their `dist` folders. */
+/** Makes the packages' `dist` folders. */
 import { execFileSync } from "node:child_process";
-import { chmodSync, cpSync, rmSync } from "node:fs";
+import { chmodSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { listFiles, ROOT } from "./source-files.ts";
+import { bundleProgram } from "./bundle.ts";
+import { ROOT } from "./source-files.ts";
 
-/** In order: the second takes the types of the first. */
+/** In order: the second takes the types of the first, and of itself only types are compiled: its code is bundled. */
 const PACKAGES = ["packages/client", "packages/landlord"];
 
+const startedMs = performance.now();
 for (const folder of PACKAGES) {
-  const start = Date.now();
   rmSync(join(ROOT, folder, "dist"), { recursive: true, force: true });
   compile(folder);
-  const assets = listFiles().filter((path) => path.startsWith(`${folder}/src/`) && !path.endsWith(".ts"));
-  for (const path of assets) {
-    cpSync(join(ROOT, path), join(ROOT, path.replace(`${folder}/src/`, `${folder}/dist/`)));
-  }
-  process.stdout.write(`built ${folder}/dist in ${((Date.now() - start) / 1000).toFixed(1)} s\n`);
 }
+await bundleProgram(join(ROOT, "packages/landlord/dist"));
 chmodSync(join(ROOT, "packages/landlord/bin/landlord.mjs"), 0o755);
+process.stdout.write(
+  `built ${PACKAGES.map((folder) => `${folder}/dist`).join(" and ")} in ${((performance.now() - startedMs) / 1_000).toFixed(1)} s\n`,
+);
 
 function compile(folder: string): void {
   const compiler = join(ROOT, "node_modules/typescript/bin/tsc");

@@ -69,8 +69,8 @@ export async function startDev(
         return found.pid;
       };
       return {
-        server: pidOf(/main\.(ts|js) serve/),
-        worker: pidOf(/main\.(ts|js) worker/),
+        server: pidOf(/main\.(ts|cjs) serve/),
+        worker: pidOf(/main\.(ts|cjs) worker/),
         restate: pidOf(/restate-server/),
         postgres: pidOf(/postgres -D|postgres .*-D/),
       };

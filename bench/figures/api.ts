@@ -53,7 +53,10 @@ async function startSides(bench: Bench): Promise<Fleet> {
   bench.onEnd(() => database.stop());
   bench.say(`api: filling two databases with ${FLEET} tenants each`);
   const { ids, rawUrl } = await fill(database);
-  const server = await startServer(bench, folder, { "database.url": database.url, "controller.enabled": false });
+  const server = await startServer(bench, folder, {
+    "database.url": database.url,
+    "controller.enabled": false,
+  });
   bench.onEnd(() => server.stop());
   const raw = await startRaw("api-server.ts", [rawUrl]);
   bench.onEnd(() => raw.stop());
@@ -107,7 +110,7 @@ async function trialsOf({ ids, urls }: Fleet): Promise<readonly Trial[]> {
 async function measure(trial: Trial, { urls, pids }: Fleet, bench: Bench): Promise<Figure> {
   // Nine: the interval may leave out the highest and the lowest.
   const { rounds, sliceMs, warmUpMs } = bench.isQuick
-    ? { rounds: 9, sliceMs: 100, warmUpMs: 400 }
+    ? { rounds: 9, sliceMs: 150, warmUpMs: 1_500 }
     : { rounds: 15, sliceMs: 1_000, warmUpMs: 5_000 };
   const loads: Sides<Load> = {
     landlord: await openLoad(urls.landlord, trial.connections),
@@ -240,7 +243,7 @@ const FILL = `
       'url', 'http://127.0.0.1:' || 20000 + n % 10000)),
     'healthy', '["mock"]', false, 0,
     (SELECT jsonb_agg(jsonb_build_object('type', type, 'status', status, 'reason', reason, 'message', '',
-       'observedGeneration', 1, 'since', to_jsonb(now())))
+       'observedGeneration', 1, 'since', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')))
      FROM (VALUES ('Ready', 'True', 'ready'), ('Progressing', 'False', 'settled'), ('Healthy', 'True', 'observed_healthy'),
        ('ComputeReachable', 'True', 'reachable'), ('EngineReachable', 'True', 'reachable'),
        ('Stalled', 'False', 'settled'), ('Paused', 'False', 'not_paused')) c (type, status, reason)),

@@ -25,7 +25,7 @@ const CREATE = `
     INSERT INTO tenants (id, name, status, status_message, intent, compute_provider, desired_config, config_hash, generation,
       observed_generation, observed_resource_ids, endpoints, health, scopes, paused, attempts, conditions, labels, annotations,
       version, revision)
-    VALUES ($1, $2, 'requested', '', 'present', 'mock', $3, $4, 1, 0, '{}', '[]', 'absent', '[]', false, 0, $5, '{}', '{}', 1, 1)
+    VALUES ($1, $2, 'requested', '', 'present', 'mock', $3, $4, 1, 0, '{}', '[]', 'unknown', '[]', false, 0, $5, '{}', '{}', 1, 1)
     ON CONFLICT (name) DO NOTHING RETURNING *
   ), generation AS (
     INSERT INTO generations (tenant_id, generation, intent, compute_provider, desired_config, config_hash, actor, request_id)
@@ -109,7 +109,7 @@ app.get<{ Querystring: { limit: string; after?: string; total?: string } }>("/te
 const CONDITIONS = [
   ["Ready", "False", "requested"],
   ["Progressing", "True", "requested"],
-  ["Healthy", "False", "absent"],
+  ["Healthy", "Unknown", "unknown"],
   ["ComputeReachable", "True", "reachable"],
   ["EngineReachable", "True", "reachable"],
   ["Stalled", "False", "within_deadline"],

@@ -2,11 +2,12 @@
 // Runs the built program; in a source checkout that was not built, the sources through tsx.
 import { spawn } from "node:child_process";
 import { closeSync, existsSync, openSync } from "node:fs";
+import { createRequire } from "node:module";
 import { constants } from "node:os";
 import { fileURLToPath } from "node:url";
 
-const built = new URL("../dist/start/main.js", import.meta.url);
-if (existsSync(built)) await import(built.href);
+const built = fileURLToPath(new URL("../dist/start/main.cjs", import.meta.url));
+if (existsSync(built)) createRequire(import.meta.url)(built);
 else runSources();
 
 function runSources() {

@@ -25,6 +25,9 @@ import {
 } from "./schema.ts";
 import { shapeOf } from "./schema-walk.ts";
 
+/** Each schema is used once: to compile it takes longer than to interpret it. */
+const ONCE = { jitless: true } as const;
+
 /** The configuration is wrong; `details` holds one line for each problem. */
 export class ConfigError extends LandlordError {}
 
@@ -99,7 +102,7 @@ function parseSections(layers: Layers): Partial<Config> {
   const settings = plainSettings(layers);
   const parsed: Record<string, unknown> = {};
   for (const [section, schema] of Object.entries(shapeOf(layers.schema) ?? {})) {
-    const result = schema.safeParse(settings[section]);
+    const result = schema.safeParse(settings[section], ONCE);
     if (result.success) parsed[section] = result.data;
     else layers.problems.push(...result.error.issues.flatMap((issue) => problemsOf(layers, section, issue)));
   }

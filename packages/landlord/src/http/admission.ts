@@ -11,14 +11,23 @@ export interface Admission {
 }
 
 export function createAdmission(limit: number, code: ProblemCode, refusal: string): Admission {
-  const admitted = new Set<FastifyReply["raw"]>();
+  // A number, and who listens is who counts: the tables that a set outgrows keep what was in them alive until a full
+  // garbage collection, and with it most of every request.
+  let admitted = 0;
+  const onClose = (): void => {
+    admitted -= 1;
+  };
   return {
     enter({ raw }) {
-      if (admitted.size >= limit) throw new HttpError(503, code, refusal);
-      admitted.add(raw);
+      if (admitted >= limit) throw new HttpError(503, code, refusal);
+      admitted += 1;
       // Comes once, whether the answer was sent or the client went away.
-      raw.once("close", () => admitted.delete(raw));
+      raw.once("close", onClose);
     },
-    leave: ({ raw }) => void admitted.delete(raw),
+    leave({ raw }) {
+      if (!raw.listeners("close").includes(onClose)) return;
+      raw.off("close", onClose);
+      onClose();
+    },
   };
 }

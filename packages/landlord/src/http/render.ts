@@ -6,9 +6,10 @@ import type { Breaker, GenerationRecord, OperationRecord, Transition } from "../
 import { redact } from "../domain/redact.ts";
 import type { JsonObject } from "../domain/json.ts";
 
+/** Only to be written as JSON: what need not change is shared with the tenant. */
 export function renderTenant(tenant: Tenant, breakers: readonly Breaker[] = []): TenantBody {
   const desired = redact(tenant.desiredConfig) as JsonObject;
-  return {
+  const body: TenantBody = {
     id: tenant.id,
     name: tenant.name,
     status: tenant.status,
@@ -18,30 +19,44 @@ export function renderTenant(tenant: Tenant, breakers: readonly Breaker[] = []):
     desired_config: desired,
     compute_config: desired,
     observed_config: (redact(tenant.observed.config ?? {}) as JsonObject | null) ?? {},
-    observed_resource_ids: { ...tenant.observed.resourceIds },
-    endpoints: tenant.observed.endpoints.map((endpoint) => ({ ...endpoint })),
-    // Older clients expect these absent, not null, when there is nothing to say.
-    ...(tenant.workflowExecutionId === null ? {} : { workflow_execution_id: tenant.workflowExecutionId }),
-    ...(tenant.workflowSubState === null ? {} : { workflow_sub_state: tenant.workflowSubState }),
-    ...(tenant.workflowRetryCount === null ? {} : { workflow_retry_count: tenant.workflowRetryCount }),
-    ...(tenant.lastError === null ? {} : { workflow_error_message: tenant.lastError.message }),
+    observed_resource_ids: tenant.observed.resourceIds,
+    endpoints: tenant.observed.endpoints as TenantBody["endpoints"],
     generation: tenant.generation,
     observed_generation: tenant.observedGeneration,
     paused: tenant.paused,
-    conditions: withBreakers(tenant, breakers).map((condition) => ({
+    conditions: renderConditions(withBreakers(tenant, breakers)),
+    labels: tenant.labels,
+    annotations: tenant.annotations,
+    version: tenant.version,
+    created_at: tenant.createdAt.toISOString(),
+    updated_at: tenant.updatedAt.toISOString(),
+  };
+  // Older clients expect these absent, not null, when there is nothing to say.
+  if (tenant.workflowExecutionId !== null) body.workflow_execution_id = tenant.workflowExecutionId;
+  if (tenant.workflowSubState !== null) body.workflow_sub_state = tenant.workflowSubState;
+  if (tenant.workflowRetryCount !== null) body.workflow_retry_count = tenant.workflowRetryCount;
+  if (tenant.lastError !== null) body.workflow_error_message = tenant.lastError.message;
+  return body;
+}
+
+function renderConditions(conditions: readonly Condition[]): TenantBody["conditions"] {
+  // Most began together, and to write a time takes longer than the rest of a condition.
+  let sinceMs = Number.NaN;
+  let since = "";
+  return conditions.map((condition) => {
+    if (condition.since.getTime() !== sinceMs) {
+      sinceMs = condition.since.getTime();
+      since = condition.since.toISOString();
+    }
+    return {
       type: condition.type,
       status: condition.status,
       reason: condition.reason,
       message: condition.message,
       observed_generation: condition.observedGeneration,
-      since: condition.since.toISOString(),
-    })),
-    labels: { ...tenant.labels },
-    annotations: { ...tenant.annotations },
-    version: tenant.version,
-    created_at: tenant.createdAt.toISOString(),
-    updated_at: tenant.updatedAt.toISOString(),
-  };
+      since,
+    };
+  });
 }
 
 /** An outage is one row for the whole fleet; it is laid over each tenant when that is read. */

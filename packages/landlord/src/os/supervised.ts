@@ -8,7 +8,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { LandlordError } from "../domain/errors.ts";
 import { identityOf, isAlive, type ProcessIdentity, signalProcess } from "./process-identity.ts";
 
-const POLL_MS = 25;
+const POLL_MS = 10;
 const WATCH_MS = 500;
 const LOG_ROTATE_BYTES = 20 * 1024 * 1024;
 

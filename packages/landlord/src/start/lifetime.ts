@@ -88,21 +88,47 @@ export function areSettingsToFollow(): boolean {
   return environment()[SETTINGS_FOLLOW_VARIABLE] !== undefined;
 }
 
-/** Waits for the settings of a supervisor, and puts them into the environment. Ends the process when it is gone. */
-export async function receiveSettings(): Promise<void> {
+/** What a supervisor sends to a process that it started ahead. */
+export type SupervisorMessage =
+  | {
+      readonly kind: "settings";
+      /** Environment variables. */
+      readonly settings: Readonly<Record<string, string>>;
+    }
+  /** From now on this can be used. */
+  | { readonly kind: "up"; readonly part: SupervisedPart };
+
+/** What processes of ours may be started before: the workflow engine, and the server's API. */
+export type SupervisedPart = "engine" | "api";
+
+/** Waits until the part can be used; at most until the signal aborts. */
+export type UntilUp = (part: SupervisedPart, signal: AbortSignal) => Promise<void>;
+
+/** For a process that is started after everything that it uses, or that can wait for it by itself. */
+export const withoutWaiting: UntilUp = () => Promise.resolve();
+
+/**
+ * Waits for the settings of a supervisor, and puts them into the environment. Ends the process when it is gone. Answers
+ * what waits until the supervisor says that a part is up.
+ */
+export async function receiveSettings(): Promise<UntilUp> {
+  const ups = { engine: new AbortController(), api: new AbortController() };
+  const settings = new Promise<Readonly<Record<string, string>>>((resolve) => {
+    process.on("message", (message: SupervisorMessage) => {
+      if (message.kind === "settings") resolve(message.settings);
+      else ups[message.part].abort();
+    });
+  });
   const end = (): void => process.exit(INTERRUPTED_EXIT_CODE);
   if (!process.connected) end();
   process.once("disconnect", end);
-  const [message] = (await once(process, "message")) as [SettingsMessage];
+  Object.assign(environment(), await settings);
   process.off("disconnect", end);
-  Object.assign(environment(), message.settings);
+  return (part, signal) => aborted(AbortSignal.any([ups[part].signal, signal]));
 }
 
-/** What a supervisor sends to a process that waits for it. */
-export interface SettingsMessage {
-  readonly kind: "settings";
-  /** Environment variables. */
-  readonly settings: Readonly<Record<string, string>>;
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await once(signal, "abort");
 }
 
 /** Tells a supervising parent that this process does its work; without one, nothing happens. */

@@ -1,7 +1,6 @@
 /** Loads the packages that the configuration names, and refuses in plain words what is no provider. */
 import path from "node:path";
 import { pathToFileURL } from "node:url";
-import { moduleResolve } from "import-meta-resolve";
 import type { ComputeProviderFactory } from "../compute/provider.ts";
 import { WORKFLOW_ENGINES } from "../config/schema.ts";
 import type { PluginReference } from "../config/plugins.ts";
@@ -61,10 +60,11 @@ export async function loadPlugins(
 const keyOf = ({ kind, name }: PluginReference): string => `${kind}.${name}`;
 
 async function importDefault(reference: PluginReference): Promise<Readonly<Record<string, unknown>>> {
-  const url = locate(reference);
+  const url = await locate(reference);
+  const { importModule } = await import("./import-module.ts");
   let module: { readonly default?: unknown };
   try {
-    module = (await import(url.href)) as { readonly default?: unknown };
+    module = (await importModule(url.href)) as { readonly default?: unknown };
   } catch (error) {
     throw new PluginError(
       "plugin_failed",
@@ -80,7 +80,8 @@ async function importDefault(reference: PluginReference): Promise<Readonly<Recor
 }
 
 /** Where the file that names the package would find it; else where Landlord itself is installed. */
-function locate(reference: PluginReference): URL {
+async function locate(reference: PluginReference): Promise<URL> {
+  const { moduleResolve } = await import("import-meta-resolve");
   const conditions = new Set(["node", "import"]);
   const parents = [pathToFileURL(path.join(reference.folder, "landlord.yaml")), new URL(import.meta.url)];
   let failure: unknown;

@@ -19,7 +19,7 @@ import { computeRegistry, createComputeCatalog } from "./compute-registry.ts";
 import { startReconciler, startSweep } from "./controller.ts";
 import { databaseUrl } from "./database-url.ts";
 import { appDependencies, closeHttp, httpSettings, listen, refuseOpenBind } from "./http.ts";
-import { stopInPhases, type StopPhase } from "./lifetime.ts";
+import { stopInPhases, withoutWaiting, type StopPhase, type UntilUp } from "./lifetime.ts";
 import { startMockEngine } from "./mock-workflow.ts";
 import type { Plugins } from "./plugins.ts";
 import { createWorkflowProviders, payloadCipherOf } from "./workflow-engines.ts";
@@ -38,7 +38,7 @@ const QUIET_STOP_MS = 5_000;
 
 /**
  * Starts in phases: database, engine, HTTP, reconciler. Waits for a database that is not there yet; `signal` ends
- * the wait.
+ * the wait. A supervisor may start it before the engine is up: its reconciler waits for that.
  *
  * @throws LandlordError for what waiting cannot mend
  */
@@ -47,13 +47,14 @@ export async function startServer(
   logger: Logger,
   signal: AbortSignal,
   plugins: Plugins = { compute: [], workflow: [] },
+  untilUp: UntilUp = withoutWaiting,
 ): Promise<RunningServer> {
   refuseOpenBind(config, logger);
   // In the order of the start; a stop, and a start that fails half way, run them backwards.
   const stops: StopPhase[] = [];
   const stop = (): Promise<void> => stopInPhases([...stops].reverse(), logger);
   try {
-    return { url: await startParts(config, logger, signal, stops, plugins), stop };
+    return { url: await startParts(config, logger, signal, stops, { plugins, untilUp }), stop };
   } catch (error) {
     await stop();
     throw error;
@@ -65,7 +66,7 @@ async function startParts(
   logger: Logger,
   signal: AbortSignal,
   stops: StopPhase[],
-  plugins: Plugins,
+  { plugins, untilUp }: { readonly plugins: Plugins; readonly untilUp: UntilUp },
 ): Promise<string> {
   const url = databaseUrl(config.database);
   const store = await openStore(config, url, logger, signal);
@@ -123,7 +124,8 @@ async function startParts(
   // Watchers are sent away first: the API would wait for them.
   stops.push({ name: "events", limitMs: QUIET_STOP_MS, run: () => events.stop() });
   const address = await listen(app, config);
-  if (config.controller.enabled) {
+  const startController = (): void => {
+    if (signal.aborted || !config.controller.enabled) return;
     const parts = { config, store, manager, catalog, logger };
     reconciler = startReconciler(parts, config.http.public_url ?? address, {
       onTransition: () => background.wake(),
@@ -135,7 +137,8 @@ async function startParts(
       limitMs: config.controller.workflow_trigger_timeout + QUIET_STOP_MS,
       run: () => sweep.stop(),
     });
-  }
+  };
+  void untilUp("engine", signal).then(startController);
   background.start();
   const onTransition = (): void => {
     reconciler?.wake();

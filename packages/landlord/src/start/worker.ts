@@ -17,6 +17,7 @@ import type { WorkerContext } from "../worker/worker-context.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { environment } from "../config/environment.ts";
 import { computeRegistry } from "./compute-registry.ts";
+import { withoutWaiting, type UntilUp } from "./lifetime.ts";
 import type { Plugins } from "./plugins.ts";
 import { createWorkerEngine, payloadCipherOf } from "./workflow-engines.ts";
 
@@ -82,6 +83,7 @@ export async function startWorker(
   logger: Logger,
   signal: AbortSignal,
   plugins: Plugins = { compute: [], workflow: [] },
+  untilUp: UntilUp = withoutWaiting,
 ): Promise<RunningWorker> {
   const registry = computeRegistry(plugins.compute);
   const api =
@@ -96,6 +98,7 @@ export async function startWorker(
   const context = createWorkerContext(config, api, logger, registry);
   const engine = await createWorkerEngine(config, plugins.workflow, context);
   await engine.start();
+  await untilUp("api", signal);
   const bound = registry.names().filter((name) => registry.get(name).boundToScope === true);
   const ownScopes = serveOwnScopes(
     engine,
@@ -120,6 +123,7 @@ export async function startWorker(
   try {
     // Registered with all of its services at once: a worker that comes back would otherwise take some of them away.
     await Promise.race([ownScopes.firstLook, delay(FIRST_LOOK_MS, undefined, { ref: false })]);
+    await untilUp("engine", signal);
     if (!isRestate || config.workflow.restate.worker_register_on_startup) await engine.register(signal);
   } catch (error) {
     logger.error({ error: messageOf(error) }, "worker could not register");

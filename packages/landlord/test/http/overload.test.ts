@@ -1,6 +1,9 @@
 /** More requests than a server may work on: some are refused at once, and nothing queues up. */
+import { EventEmitter } from "node:events";
 import type { AddressInfo } from "node:net";
+import type { FastifyReply } from "fastify";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { createAdmission } from "../../src/http/admission.ts";
 import type { App } from "../../src/http/app.ts";
 import type { HttpDependencies } from "../../src/http/dependencies.ts";
 import type { Api } from "../support/api.ts";
@@ -61,4 +64,21 @@ test("a client that goes away makes room", async () => {
     { what: "there is room again" },
   );
   for (const answer of pending.splice(0)) answer();
+});
+
+test("whoever leaves makes room once, also when its connection closes before or after", () => {
+  const admission = createAdmission(2, "overloaded", "too many");
+  const reply = (): Pick<FastifyReply, "raw"> => ({ raw: new EventEmitter() as FastifyReply["raw"] });
+  const [closing, leaving, next, last] = [reply(), reply(), reply(), reply()];
+  admission.enter(closing);
+  admission.enter(leaving);
+  closing.raw.emit("close");
+  admission.leave(closing);
+  admission.enter(next);
+  expect(() => admission.enter(last)).toThrow("too many");
+  admission.leave(leaving);
+  admission.leave(leaving);
+  leaving.raw.emit("close");
+  admission.enter(last);
+  expect(() => admission.enter(reply())).toThrow("too many");
 });

@@ -37,6 +37,10 @@ const read = async (id: number): Promise<readonly unknown[]> =>
 const names = async (): Promise<readonly unknown[]> =>
   (await pool.query<{ name: string }>("SELECT name FROM pg_prepared_statements")).rows;
 
+/** The pool replaces its only one. */
+const beginSession = (): Promise<unknown> =>
+  pool.query("SELECT pg_terminate_backend(pg_backend_pid())").catch(() => undefined);
+
 it("prepares what is asked for again", async () => {
   expect(await read(1)).toEqual([{ id: 1, name: "one" }]);
   expect(await names()).toEqual([]);
@@ -50,6 +54,27 @@ it("goes on when a migration changes the columns that a plan answers", async () 
   await sql`ALTER TABLE things ADD COLUMN size int DEFAULT 7`.execute(db);
   expect(await read(1)).toEqual([{ id: 1, name: "one", size: 7 }]);
   expect(await read(2)).toEqual([{ id: 2, name: "two", size: 7 }]);
+});
+
+it("reads rows as a new session describes them, under the name that an old one gave", async () => {
+  await sql`CREATE TABLE changing AS SELECT 1 AS id, '1' AS size`.execute(db);
+  const row = async (): Promise<unknown> => (await sql`SELECT * FROM changing`.execute(db)).rows[0];
+  await beginSession();
+  await row();
+  expect(await row()).toEqual({ id: 1, size: "1" });
+  const before = await names();
+  expect(before).toHaveLength(1);
+  const changes = [
+    { change: "ALTER COLUMN size TYPE int USING size::int", expected: { id: 1, size: 1 } },
+    { change: "RENAME COLUMN size TO height", expected: { id: 1, height: 1 } },
+    { change: "ADD COLUMN name text", expected: { id: 1, height: 1, name: null } },
+  ];
+  for (const { change, expected } of changes) {
+    await pool.query(`ALTER TABLE changing ${change}`);
+    await beginSession();
+    expect(await row()).toEqual(expected);
+    expect(await names()).toEqual(before);
+  }
 });
 
 it("goes on behind a pooler whose sessions know no names", async () => {

@@ -3,18 +3,18 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { truncate, stat, copyFile } from "node:fs/promises";
 import { LandlordError, messageOf } from "../../domain/errors.ts";
 import { logTail, openLog } from "../../os/supervised.ts";
-import { SETTINGS_FOLLOW_VARIABLE, type SettingsMessage } from "../lifetime.ts";
+import { SETTINGS_FOLLOW_VARIABLE, type SupervisedPart, type SupervisorMessage } from "../lifetime.ts";
 
 export interface ChildOptions {
   readonly name: string;
-  /** Words after the program's name. */
+  /** The program's file and the words after it. */
   readonly args: readonly string[];
   /** The environment that the child begins with, besides its settings: nothing is inherited. */
   readonly env: Readonly<Record<string, string>>;
-  /** The rest of its environment. */
+  /** The rest of its environment. It is started before this is known, and told then: meanwhile it loads its program. */
   readonly settings: Promise<Readonly<Record<string, string>>>;
-  /** Start it before its settings are known, and send them then: meanwhile it loads its program. */
-  readonly isAhead: boolean;
+  /** When what it uses can be used; it is told. */
+  readonly ups: Readonly<Partial<Record<SupervisedPart, Promise<unknown>>>>;
   readonly logFile: string;
   readonly onRestart: (reason: string, delayMs: number) => void;
   readonly onReadyAgain: () => void;
@@ -46,7 +46,7 @@ export function keepRunning(options: ChildOptions): ManagedChild {
   // Whoever starts it waits for other parts first, and may never come to wait for this one.
   ready.catch(() => undefined);
   let readyTimer: NodeJS.Timeout | undefined;
-  options.settings.then(
+  Promise.all([options.settings, ...Object.values(options.ups)]).then(
     () => {
       if (stopping || settleReady === null) return;
       readyTimer = setTimeout(
@@ -74,24 +74,18 @@ export function keepRunning(options: ChildOptions): ManagedChild {
   }
 
   async function launch(): Promise<void> {
-    const settings = options.isAhead ? { [SETTINGS_FOLLOW_VARIABLE]: "1" } : await options.settings;
     const log = await openLog(options.logFile);
     if (stopping) return log.close();
     const startedMs = performance.now();
-    const started = spawn(process.execPath, [...process.execArgv, process.argv[1] ?? "", ...options.args], {
-      env: { ...options.env, ...settings },
+    const started = spawn(process.execPath, [...process.execArgv, ...options.args], {
+      env: { ...options.env, [SETTINGS_FOLLOW_VARIABLE]: "1" },
       stdio: ["ignore", log.fd, log.fd, "ipc"],
       // Its own group: Ctrl-C of the terminal reaches the supervisor only, which stops things in order.
       detached: true,
     });
     child = started;
     await log.close();
-    if (options.isAhead) {
-      options.settings.then(
-        (known) => sendSettings(started, known),
-        () => undefined,
-      );
-    }
+    tell(started, options).catch(() => undefined);
     started.on("message", (message) => {
       if (!isReadyMessage(message)) return;
       clearTimeout(readyTimer);
@@ -148,9 +142,14 @@ export function keepRunning(options: ChildOptions): ManagedChild {
   };
 }
 
-/** One that ended meanwhile is told nothing: its end is seen. */
-function sendSettings(child: ChildProcess, settings: SettingsMessage["settings"]): void {
-  if (child.connected) child.send({ kind: "settings", settings } satisfies SettingsMessage, () => undefined);
+/** One that ended meanwhile is told nothing: its end is seen. Rejects with what failed, which others report. */
+async function tell(child: ChildProcess, { settings, ups }: ChildOptions): Promise<void> {
+  const send = (message: SupervisorMessage): void => {
+    if (child.connected) child.send(message, () => undefined);
+  };
+  send({ kind: "settings", settings: await settings });
+  const parts = Object.entries(ups) as [SupervisedPart, Promise<unknown>][];
+  await Promise.all(parts.map(([part, up]) => up.then(() => send({ kind: "up", part }))));
 }
 
 function isReadyMessage(message: unknown): boolean {

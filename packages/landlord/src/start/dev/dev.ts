@@ -3,38 +3,40 @@
  * supervised tree over one folder. Whatever ends unasked is started again on the same ports; whatever an earlier
  * supervisor left behind is adopted or ended.
  */
-import { resolve as resolvePath } from "node:path";
 import type { RunOptions } from "../../cli/context.ts";
 import type { LoadedConfig } from "../../config/load.ts";
-import { computeBlocks, type Config } from "../../config/schema.ts";
-import { environment, variableOf } from "../../config/environment.ts";
+import type { Config } from "../../config/schema.ts";
 import { LandlordError, messageOf } from "../../domain/errors.ts";
 import { isPortFree, waitUntil } from "../../os/supervised.ts";
 import { startEmbeddedPostgres, type EmbeddedPostgres } from "../../store/embedded/embedded-postgres.ts";
 import {
   startEmbeddedRestate,
   type EmbeddedRestate,
+  type RestateAddresses,
 } from "../../workflow/restate/embedded/embedded-restate.ts";
 import type { Logger } from "../../telemetry/logger.ts";
-import { stopInPhases, untilAskedToStop, reportReady, SUPERVISED_VARIABLE } from "../lifetime.ts";
+import { stopInPhases, untilAskedToStop, reportReady } from "../lifetime.ts";
 import { databaseUrl } from "../database-url.ts";
-import { keepRunning, type ManagedChild } from "./child.ts";
+import { keepRunning, type ChildOptions, type ManagedChild } from "./child.ts";
 import { choosePorts, openDevFolder, type DevFolder } from "./folder.ts";
 import { keepServing, type Part } from "./part.ts";
 import { payloadKey } from "./payload-key.ts";
 import { requestIdentity } from "./request-identity.ts";
 import { createAnnouncer, type Announcer } from "./announcer.ts";
+import { commandLineOf, passedOn, serverSettings, workerSettings, type Shared } from "./settings.ts";
 
 const PORT_TIMEOUT_MS = 3_000;
 
-/** Variables of the user's that a child may need; everything else stays out. */
-const PASSED_ON = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "NODE_OPTIONS", "NODE_EXTRA_CA_CERTS"];
-/** What tells the libraries of Docker and AWS where to go and as whom. */
-const VENDORS = /^(?:DOCKER|AWS)_/;
+/** How this process was started. */
+interface Started {
+  readonly options: RunOptions;
+  /** The file of the program, for processes of ours. */
+  readonly main: string;
+}
 
 export async function runDevelopment(
   loaded: LoadedConfig<Config>,
-  options: RunOptions,
+  from: Started,
   logger: Logger,
 ): Promise<number> {
   const { config } = loaded;
@@ -46,7 +48,7 @@ export async function runDevelopment(
   ];
   const stopAll = (): Promise<void> => stopInPhases([...stops].reverse(), logger);
   try {
-    const started = startParts(loaded, options, folder, announcer, stops);
+    const started = startParts(loaded, from, folder, announcer, stops);
     // Asked to stop while starting: what has been started so far is stopped all the same.
     const first = await Promise.race([started, asked]);
     if (typeof first === "string") {
@@ -70,7 +72,7 @@ type Stops = { readonly name: string; run(): Promise<void> }[];
 
 async function startParts(
   loaded: LoadedConfig<Config>,
-  options: RunOptions,
+  from: Started,
   folder: DevFolder,
   announcer: Announcer,
   stops: Stops,
@@ -85,39 +87,44 @@ async function startParts(
     );
   }
   const identity = await requestIdentity(folder.file("request-identity.pem"));
+  const key = hasOwnKey(config) ? null : await payloadKey(folder.file("payload-key"));
+  // First of all: its start takes longest, and much of it is waiting.
+  const engine = await startEngine(loaded, folder, identity.privateKeyFile, announcer, stops);
   const database = startDatabase(config, folder, announcer, stops);
-  const engine = startEngine(loaded, folder, identity.privateKeyFile, announcer, stops);
   const apiUrl = `http://127.0.0.1:${ports.api}`;
-  const shared = engine.then(async (addresses) => ({
-    ...sharedSettings(config, folder, addresses),
-    ...(await encryption(config, folder)),
-  }));
-  const serverSettings = Promise.all([shared, database]).then(([settings, { url }]) => ({
-    ...settings,
-    ...ownVariables(() => true),
-    [variableOf("http.port")]: String(ports.api),
-    [variableOf("database.url")]: url,
-    ...(computeBlocks(config.compute).size === 0 ? { [variableOf("compute.process")]: "{}" } : {}),
-  }));
-  const workerSettings = Promise.all([shared, engine]).then(([settings, { embedded }]) => ({
-    ...settings,
-    // A worker is never told of the database, not even by accident of the environment.
-    ...ownVariables((name) => !name.startsWith(variableOf("database"))),
-    [variableOf("worker.api_url")]: apiUrl,
-    [variableOf("workflow.restate.worker_listen_port")]: String(ports.worker),
-    [variableOf("workflow.restate.worker_identity_keys")]: JSON.stringify(
-      embedded ? [identity.publicKey] : [],
-    ),
-  }));
-  const server = startChild("server", "serve", options, folder, announcer, stops, serverSettings);
-  const worker = startChild("worker", "worker", options, folder, announcer, stops, workerSettings);
+  const shared: Shared = {
+    config,
+    dataDir: folder.path,
+    apiUrl,
+    ports,
+    engine: { ...engine, identityKey: engine.isEmbedded ? identity.publicKey : null },
+    payloadKey: key,
+  };
+  const server = startChild(
+    "server",
+    "serve",
+    database.then(({ url }) => serverSettings(shared, url)),
+    { from, folder, announcer, stops, ups: { engine: engine.up } },
+  );
+  const worker = startChild("worker", "worker", Promise.resolve(workerSettings(shared)), {
+    from,
+    folder,
+    announcer,
+    stops,
+    ups: { engine: engine.up, api: server.ready },
+  });
   await Promise.all([
     database,
-    engine,
+    engine.up,
     announcer.starting("server", server.ready, () => apiUrl),
     announcer.starting("worker", worker.ready, () => "registered with Restate"),
   ]);
   return { apiUrl };
+}
+
+/** A key of the user's own is used as it is. */
+function hasOwnKey({ workflow }: Config): boolean {
+  return workflow.encryption_key !== undefined || workflow.encryption_keys !== undefined;
 }
 
 async function startDatabase(
@@ -145,24 +152,34 @@ async function startDatabase(
   return announcer.starting("PostgreSQL", part.first, (started) => `127.0.0.1:${started.port}`);
 }
 
-interface EngineAddresses {
+interface Engine {
   readonly ingressUrl: string;
   readonly adminUrl: string;
-  readonly embedded: boolean;
+  readonly isEmbedded: boolean;
+  /** Until then nothing can be done with it. */
+  readonly up: Promise<unknown>;
 }
 
+/** Answers as soon as its addresses are known. */
 async function startEngine(
   { config, sources }: LoadedConfig<Config>,
   folder: DevFolder,
   requestIdentityKeyFile: string,
   announcer: Announcer,
   stops: Stops,
-): Promise<EngineAddresses> {
+): Promise<Engine> {
   const { restate } = config.workflow;
   if (sources.get("workflow.restate.endpoint")?.kind !== "default") {
     announcer.note("Restate", restate.endpoint);
-    return { ingressUrl: restate.endpoint, adminUrl: restate.admin_endpoint, embedded: false };
+    return {
+      ingressUrl: restate.endpoint,
+      adminUrl: restate.admin_endpoint,
+      isEmbedded: false,
+      up: Promise.resolve(),
+    };
   }
+  let onLaunched: (addresses: RestateAddresses) => void = () => undefined;
+  const launched = new Promise<RestateAddresses>((resolve) => (onLaunched = resolve));
   const part = keepServing(
     (first: EmbeddedRestate | null) =>
       startEmbeddedRestate({
@@ -170,17 +187,15 @@ async function startEngine(
         ports: first?.ports ?? null,
         requestIdentityKeyFile,
         logFile: folder.file("logs", "restate.log"),
+        onLaunched,
         log: announcer.log("Restate"),
       }),
     partEvents("Restate", announcer),
   );
   stops.push({ name: "restate", run: () => part.stop() });
-  const started = await announcer.starting(
-    "Restate",
-    part.first,
-    (restateServer) => restateServer.ingressUrl,
-  );
-  return { ingressUrl: started.ingressUrl, adminUrl: started.adminUrl, embedded: true };
+  const up = announcer.starting("Restate", part.first, ({ ingressUrl }) => ingressUrl);
+  const { ingressUrl, adminUrl } = await Promise.race([launched, up]);
+  return { ingressUrl, adminUrl, isEmbedded: true, up };
 }
 
 function partEvents(name: string, announcer: Announcer): Parameters<typeof keepServing<Part>>[1] {
@@ -194,19 +209,27 @@ function partEvents(name: string, announcer: Announcer): Parameters<typeof keepS
 function startChild(
   name: string,
   command: string,
-  options: RunOptions,
-  folder: DevFolder,
-  announcer: Announcer,
-  stops: Stops,
   settings: Promise<Readonly<Record<string, string>>>,
+  {
+    from: { options, main },
+    folder,
+    announcer,
+    stops,
+    ups,
+  }: {
+    readonly from: Started;
+    readonly folder: DevFolder;
+    readonly announcer: Announcer;
+    readonly stops: Stops;
+    readonly ups: ChildOptions["ups"];
+  },
 ): ManagedChild {
   const child = keepRunning({
     name,
-    args: [command, ...commandLineOf(options, command)],
+    args: [main, command, ...commandLineOf(options, command)],
     env: passedOn(),
     settings,
-    // The server takes longest to load, and waits for everything else. What a worker is told stays in its environment.
-    isAhead: command === "serve",
+    ups,
     logFile: folder.file("logs", `${name}.log`),
     onRestart: (reason) => announcer.lost(name, reason),
     onReadyAgain: () => announcer.back(name),
@@ -214,61 +237,3 @@ function startChild(
   stops.push({ name, run: () => child.stop() });
   return child;
 }
-
-/** The user's flags, for the children too; what the supervisor decides itself goes by the environment. */
-function commandLineOf(options: RunOptions, command: string): string[] {
-  const decided = new Set(["http.port", "data_dir"]);
-  const file = options.configFile === undefined ? [] : ["--config-file", resolvePath(options.configFile)];
-  const flags = options.flags
-    .filter(({ key }) => !decided.has(key) && !(command === "worker" && key.startsWith("database.")))
-    .flatMap(({ key, value }) => ["--set", `${key}=${String(value)}`]);
-  return [...file, ...flags];
-}
-
-/** What a process of ours begins with. */
-function passedOn(): Record<string, string> {
-  const passed = Object.entries(environment()).filter(
-    ([name, value]) => value !== undefined && (PASSED_ON.includes(name) || VENDORS.test(name)),
-  );
-  return { ...(Object.fromEntries(passed) as Record<string, string>), [SUPERVISED_VARIABLE]: "1" };
-}
-
-function sharedSettings(config: Config, folder: DevFolder, engine: EngineAddresses): Record<string, string> {
-  return {
-    [variableOf("data_dir")]: folder.path,
-    [variableOf("workflow.restate.endpoint")]: engine.ingressUrl,
-    [variableOf("workflow.restate.admin_endpoint")]: engine.adminUrl,
-    [variableOf("log.level")]: config.log.level,
-    [variableOf("log.format")]: "json",
-  };
-}
-
-/** A key of the user's own is used as it is. */
-async function encryption({ workflow }: Config, folder: DevFolder): Promise<Record<string, string>> {
-  if (workflow.encryption_key !== undefined || workflow.encryption_keys !== undefined) return {};
-  return { [variableOf("workflow.encryption_key")]: await payloadKey(folder.file("payload-key")) };
-}
-
-/** The user's own LANDLORD_ variables of which `wanted` is true. */
-function ownVariables(wanted: (name: string) => boolean): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(environment()).filter(
-      (entry): entry is [string, string] =>
-        entry[0].startsWith("LANDLORD_") &&
-        entry[1] !== undefined &&
-        wanted(entry[0]) &&
-        !DECIDED.has(entry[0]),
-    ),
-  );
-}
-
-const DECIDED = new Set(
-  [
-    "data_dir",
-    "http.port",
-    "workflow.restate.endpoint",
-    "workflow.restate.admin_endpoint",
-    "log.level",
-    "log.format",
-  ].map(variableOf),
-);

@@ -83,14 +83,13 @@ function programsIn(native: string, version: string): PostgresBinaries {
 
 async function runs(binaries: PostgresBinaries, user: RunAs | null): Promise<boolean> {
   const asUser = user === null ? {} : { uid: user.uid, gid: user.gid };
-  for (const program of [binaries.postgres, binaries.initdb]) {
-    const answered = await run(program, ["--version"], { ...asUser, cwd: "/", env: {} }).then(
+  const answered = [binaries.postgres, binaries.initdb].map((program) =>
+    run(program, ["--version"], { ...asUser, cwd: "/", env: {} }).then(
       () => true,
       () => false,
-    );
-    if (!answered) return false;
-  }
-  return true;
+    ),
+  );
+  return (await Promise.all(answered)).every(Boolean);
 }
 
 /**

@@ -36,6 +36,8 @@ const LEFTOVERS = { recursive: true, force: true, maxRetries: 20, retryDelay: 50
 
 const USER = "postgres";
 const DATABASE = "landlord";
+/** `invalid_catalog_name` (PostgreSQL, appendix A). */
+const UNKNOWN_DATABASE = "3D000";
 const MAX_CONNECTIONS = 200;
 const INITDB_TIMEOUT_MS = 120_000;
 const READY_TIMEOUT_MS = 30_000;
@@ -104,7 +106,6 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
       `PostgreSQL on ${place.clusterDir} did not start. The end of ${options.logFile}:\n${await logTail(options.logFile)}`,
     );
   }
-  await createDatabase(place, port);
   await writeFile(join(place.dataDir, "version"), `${binaries.version}\n`, { mode: 0o600 });
   options.log.info({ pid: supervised.identity.pid, port, version: binaries.version }, "PostgreSQL started");
   return handleOf(place, port, supervised);
@@ -167,18 +168,15 @@ async function withClient<T>(url: string, work: (client: pg.Client) => Promise<T
   }
 }
 
-function answers(place: PostgresPlace, port: number): Promise<boolean> {
-  return withClient(urlOf(place, port, "postgres"), (client) => client.query("SELECT 1")).then(
-    () => true,
-    () => false,
-  );
-}
-
-async function createDatabase(place: PostgresPlace, port: number): Promise<void> {
-  await withClient(urlOf(place, port, "postgres"), async (client) => {
-    const found = await client.query("SELECT 1 FROM pg_database WHERE datname = $1", [DATABASE]);
-    if (found.rowCount === 0) await client.query(`CREATE DATABASE ${DATABASE}`);
-  });
+/** True when our database accepts queries; where the server accepts some and has none yet, it is made. */
+async function answers(place: PostgresPlace, port: number): Promise<boolean> {
+  try {
+    await withClient(urlOf(place, port, DATABASE), (client) => client.query("SELECT 1"));
+  } catch (error) {
+    if (!(error instanceof pg.DatabaseError) || error.code !== UNKNOWN_DATABASE) return false;
+    await withClient(urlOf(place, port, "postgres"), (client) => client.query(`CREATE DATABASE ${DATABASE}`));
+  }
+  return true;
 }
 
 /** Every process of this cluster: postmaster and backends work in its folder. */
@@ -212,7 +210,6 @@ async function adoptOrEnd(
     const fits = options.port === null || options.port === file.port;
     const alive = fits && (await waitUntil(() => answers(place, file.port), ADOPT_TIMEOUT_MS));
     if (alive) {
-      await createDatabase(place, file.port);
       options.log.info({ pid: file.pid, port: file.port }, "adopted the PostgreSQL of an earlier supervisor");
       return handleOf(place, file.port, superviseAdopted(postmaster));
     }
@@ -273,6 +270,8 @@ async function initialise(
     `--username=${USER}`,
     `--pwfile=${passwordFile}`,
     "--auth=scram-sha-256",
+    // They make a short password harder to guess. Ours is random and long, and every connection takes them.
+    "--set=scram_iterations=1",
     "--encoding=UTF8",
     // PostgreSQL's own C.UTF-8: the same on every host, whatever locales are installed.
     "--locale=C",

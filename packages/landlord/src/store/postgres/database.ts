@@ -10,6 +10,7 @@ import {
 } from "kysely";
 import pg from "pg";
 import type { JsonObject } from "../../domain/json.ts";
+import { NamedQuery, type RowShapes } from "./named-query.ts";
 import { createPreparedStatements, type PreparedStatements } from "./prepared.ts";
 import type {
   Condition,
@@ -177,6 +178,8 @@ export interface ConnectionSettings {
 }
 
 const INT8_OID = 20;
+/** The client's own limit is this much later: it catches a server that is stopped or cut off and will never report a timeout. */
+const CLIENT_LIMIT_LATER_MS = 1_000;
 
 /** Opens a pool. Connects lazily; a broken connection is replaced by the next query. */
 export function openPool(settings: ConnectionSettings, onIdleError: (error: Error) => void): pg.Pool {
@@ -186,8 +189,6 @@ export function openPool(settings: ConnectionSettings, onIdleError: (error: Erro
     connectionTimeoutMillis: settings.connectTimeoutMs,
     idleTimeoutMillis: 60_000,
     statement_timeout: settings.statementTimeoutMs,
-    // The client's own limit catches a server that is stopped or cut off and will never report a timeout.
-    query_timeout: settings.statementTimeoutMs + 1_000,
     keepAlive: true,
     application_name: settings.applicationName,
     types: {
@@ -218,33 +219,56 @@ export function openKysely(pool: pg.Pool): Kysely<Database> {
  * next to wait for it.
  */
 function abandoningLost(pool: pg.Pool): PostgresPool {
-  const prepared = createPreparedStatements();
+  const statements = { prepared: createPreparedStatements(), shapes: new Map() };
+  const limitMs = Number(pool.options.statement_timeout) + CLIENT_LIMIT_LATER_MS;
   // Made once for each connection: the pool hands the same ones out for every query.
   const known = new WeakMap<pg.PoolClient, PostgresPoolClient>();
   return {
     end: () => pool.end(),
     async connect() {
       const client = await pool.connect();
-      const connection = known.get(client) ?? abandonedWhenLost(client, prepared);
+      const connection = known.get(client) ?? abandonedWhenLost(client, statements, limitMs);
       known.set(client, connection);
       return connection;
     },
   };
 }
 
-function abandonedWhenLost(client: pg.PoolClient, prepared: PreparedStatements): PostgresPoolClient {
+interface Statements {
+  readonly prepared: PreparedStatements;
+  readonly shapes: RowShapes;
+}
+
+function abandonedWhenLost(
+  client: pg.PoolClient,
+  { prepared, shapes }: Statements,
+  limitMs: number,
+): PostgresPoolClient {
   let lost: Error | null = null;
+  let giveUp: ((error: Error) => void) | null = null;
+  // One for the connection, begun anew by every query: the driver's own limit is a timer and two closures for each.
+  const limit = setTimeout(() => giveUp?.(new Error("Query read timeout")), limitMs).unref();
+  client.once("end", () => clearTimeout(limit));
+  const parserOf = (oid: number): ((text: string) => unknown) =>
+    client.getTypeParser(oid, "text") as (text: string) => unknown;
   const send = (
     text: string,
     values: readonly unknown[],
-    name?: string,
+    name: string | null = null,
   ): Promise<PostgresQueryResult<unknown>> =>
-    client.query({
-      ...(name === undefined ? {} : { name }),
-      text,
-      // The driver only reads them.
-      values: values as unknown[],
-    }) as Promise<unknown> as Promise<PostgresQueryResult<unknown>>;
+    new Promise((resolve, reject) => {
+      giveUp = reject;
+      limit.refresh();
+      const settle = (error: Error | null, result?: unknown): void => {
+        // Else it would keep the result until the connection's next query.
+        giveUp = null;
+        if (error === null) resolve(result as PostgresQueryResult<unknown>);
+        else reject(error);
+      };
+      // The driver only reads the values.
+      if (name === null) client.query({ text, values: values as unknown[] }, settle);
+      else client.query(new NamedQuery({ name, text, values }, shapes, parserOf, settle));
+    });
   const query = async (text: string, values: readonly unknown[]): Promise<PostgresQueryResult<unknown>> => {
     if (lost !== null) throw lost;
     const name = prepared.nameOf(text);

@@ -1,6 +1,6 @@
 /** Rows to domain values and back. */
 import type { Selectable } from "kysely";
-import type { Operation, Tenant } from "../../domain/tenant.ts";
+import type { Condition, Operation, Tenant } from "../../domain/tenant.ts";
 import type { OperationRecord, StoredTenant, Transition } from "../store.ts";
 import type { OperationsTable, TenantsTable, TransitionsTable } from "./database.ts";
 
@@ -50,13 +50,33 @@ export function toTenant(row: TenantRow): Tenant {
     workflowExecutionId: row.workflow_execution_id,
     workflowSubState: row.workflow_sub_state,
     workflowRetryCount: row.workflow_retry_count,
-    conditions: row.conditions.map((condition) => ({ ...condition, since: toDate(condition.since) })),
+    conditions: toConditions(row.conditions),
     labels: row.labels,
     annotations: row.annotations,
     version: row.version,
     createdAt: toDate(row.created_at),
     updatedAt: toDate(row.updated_at),
   };
+}
+
+function toConditions(stored: TenantRow["conditions"]): readonly Condition[] {
+  // Most began together, and to read a time takes longer than the rest of a condition.
+  let text = "";
+  let since = new Date(Number.NaN);
+  return stored.map((condition) => {
+    if (condition.since !== text) {
+      text = condition.since;
+      since = new Date(text);
+    }
+    return {
+      type: condition.type,
+      status: condition.status,
+      reason: condition.reason,
+      message: condition.message,
+      observedGeneration: condition.observedGeneration,
+      since,
+    };
+  });
 }
 
 /** The columns of a tenant as a JSON object for `jsonb_populate_record`; times as RFC 3339. */

@@ -53,9 +53,12 @@ async function startSides(bench: Bench): Promise<Fleet> {
   bench.onEnd(() => database.stop());
   bench.say(`api: filling two databases with ${FLEET} tenants each`);
   const { ids, rawUrl } = await fill(database);
-  const server = await startServer(bench, folder, { "database.url": database.url, "controller.enabled": false });
+  const server = await startServer(bench, folder, {
+    "database.url": database.url,
+    "controller.enabled": false,
+  });
   bench.onEnd(() => server.stop());
-  const raw = await startRaw("api-server.ts", [rawUrl]);
+  const raw = await startRaw("raw/api-server.ts", [rawUrl]);
   bench.onEnd(() => raw.stop());
   return {
     ids,

@@ -1,7 +1,7 @@
 /** The reconciler's side of the store: leases, fenced commits, breakers, the sequencer. */
 import { sql, type Kysely } from "kysely";
 import { LANES } from "../../domain/tenant.ts";
-import type { Commit, CommitOutcome, WorkStore } from "../store.ts";
+import type { Commit, CommitOutcome, Sequenced, WorkStore } from "../store.ts";
 import { adoptOrphans, describeOwners, finishChore, listScopes, recordOrphans, takeChore } from "./chores.ts";
 import { claimDue, claimResync, requestResync } from "./claims.ts";
 import {
@@ -14,7 +14,7 @@ import {
 } from "./database.ts";
 import { listBreakers } from "./tenant-store.ts";
 import { isRelease, releaseAll } from "./releases.ts";
-import { fromTenant } from "./rows.ts";
+import { fromTenant, toSequenced, type TransitionRow } from "./rows.ts";
 
 /** The channel on which other servers hear that transitions were committed. */
 export const EVENTS_CHANNEL = "landlord_events";
@@ -368,25 +368,29 @@ async function wake(db: Kysely<Database>, tenantIds: readonly string[]): Promise
  * once; should they all the same, with snapshots of different age, the positions of one begin where the other's do, and
  * `position` is unique: the later one fails whole. What it does not number again leaves its own positions without gap.
  */
-async function sequenceTransitions(db: Kysely<Database>, senderId: string): Promise<number> {
+async function sequenceTransitions(db: Kysely<Database>, senderId: string): Promise<Sequenced> {
   try {
-    const result = await sql<{ sequenced: number }>`
+    const result = await sql<TransitionRow & { is_new: boolean }>`
       WITH pending AS (
         SELECT id, row_number() OVER (ORDER BY id) AS place
         FROM (SELECT id FROM transitions WHERE position IS NULL ORDER BY id LIMIT ${SEQUENCE_BATCH}) p
         WHERE pg_try_advisory_xact_lock(${SEQUENCER_LOCK_KEY})
-      ), last AS (
-        SELECT coalesce(max(position), 0) AS position FROM transitions
+      ), last AS MATERIALIZED (
+        SELECT * FROM transitions WHERE position IS NOT NULL ORDER BY position DESC LIMIT 1
       ), sequenced AS (
-        UPDATE transitions t SET position = last.position + pending.place
-        FROM pending, last WHERE t.id = pending.id AND t.position IS NULL RETURNING t.position
+        UPDATE transitions t SET position = coalesce((SELECT position FROM last), 0) + pending.place
+        FROM pending WHERE t.id = pending.id AND t.position IS NULL RETURNING t.*
+      ), told AS MATERIALIZED (
+        SELECT pg_notify(${EVENTS_CHANNEL}, ${senderId}::text) FROM sequenced LIMIT 1
       )
-      SELECT count(*) AS sequenced, CASE WHEN count(*) > 0 THEN pg_notify(${EVENTS_CHANNEL}, ${senderId}::text) END
-      FROM sequenced`.execute(db);
-    return result.rows[0]?.sequenced ?? 0;
+      SELECT last.*, false AS is_new FROM last WHERE EXISTS (SELECT FROM pending)
+      UNION ALL SELECT sequenced.*, EXISTS (SELECT FROM told) FROM sequenced
+      ORDER BY position`.execute(db);
+    const count = result.rows.filter((row) => row.is_new).length;
+    return { count, events: result.rows.map(toSequenced) };
   } catch (error) {
     const isOvertaken = violatedConstraint(error) !== null || errorCode(error) === DEADLOCK_DETECTED;
-    if (isOvertaken) return 0;
+    if (isOvertaken) return { count: 0, events: [] };
     throw error;
   }
 }

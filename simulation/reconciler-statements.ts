@@ -1,4 +1,4 @@
-/** The reconciler's statements, as store/postgres/work-store.ts has them. Each happens whole. */
+/** The reconciler's statements, as store/postgres/work-store.ts and commits.ts have them. Each happens whole. */
 import { listEvents } from "./client-statements.ts";
 import type {
   Commit,

@@ -81,7 +81,8 @@ it("reads what another server numbered in between, in order and once", async () 
   rows.push(transition(2), transition(3), transition(4));
   feed.offer(rows.slice(2));
   expect(heard, "3 is not the newest it knows").toEqual([]);
-  await eventually(() => heard.length === 3, { what: "the read" });
+  // It would look by itself after five seconds.
+  await eventually(() => heard.length === 3, { what: "the read", timeoutMs: 3_000 });
   expect(heard).toEqual([2, 3, 4]);
 });
 
@@ -90,7 +91,7 @@ it("does not take an offer of a database that was restored: it looks, and ends a
   const heard = await open();
   rows = [transition(1), transition(2, "another"), transition(3)];
   feed.offer(rows.slice(1));
-  await eventually(() => heard.length > 0, { what: "the end" });
+  await eventually(() => heard.length > 0, { what: "the end", timeoutMs: 3_000 });
   expect(heard).toEqual([-1]);
 });
 

@@ -4,6 +4,7 @@ import type { Sequenced, WorkStore } from "../store.ts";
 import { adoptOrphans, describeOwners, finishChore, listScopes, recordOrphans, takeChore } from "./chores.ts";
 import { claimDue, claimResync, requestResync } from "./claims.ts";
 import { commitAll } from "./commits.ts";
+import { compiledOnce } from "./compiled.ts";
 import { DEADLOCK_DETECTED, errorCode, guarded, violatedConstraint, type Database } from "./database.ts";
 import { listBreakers } from "./tenant-store.ts";
 import { toSequenced, type TransitionRow } from "./rows.ts";
@@ -96,7 +97,18 @@ async function wake(db: Kysely<Database>, tenantIds: readonly string[]): Promise
  */
 async function sequenceTransitions(db: Kysely<Database>, senderId: string): Promise<Sequenced> {
   try {
-    const result = await sql<TransitionRow & { is_new: boolean }>`
+    const { rows } = await numbering(db, senderId);
+    const count = rows.filter((row) => row.is_new).length;
+    return { count, events: rows.map(toSequenced) };
+  } catch (error) {
+    const isOvertaken = violatedConstraint(error) !== null || errorCode(error) === DEADLOCK_DETECTED;
+    if (isOvertaken) return { count: 0, events: [] };
+    throw error;
+  }
+}
+
+const numbering = compiledOnce<string, TransitionRow & { readonly is_new: boolean }>(
+  (value) => sql`
       WITH pending AS (
         SELECT id, row_number() OVER (ORDER BY id) AS place
         FROM (SELECT id FROM transitions WHERE position IS NULL ORDER BY id LIMIT ${SEQUENCE_BATCH}) p
@@ -107,19 +119,12 @@ async function sequenceTransitions(db: Kysely<Database>, senderId: string): Prom
         UPDATE transitions t SET position = coalesce((SELECT position FROM last), 0) + pending.place
         FROM pending WHERE t.id = pending.id AND t.position IS NULL RETURNING t.*
       ), told AS MATERIALIZED (
-        SELECT pg_notify(${EVENTS_CHANNEL}, ${senderId}::text) FROM sequenced LIMIT 1
+        SELECT pg_notify(${EVENTS_CHANNEL}, ${value((senderId) => senderId)}::text) FROM sequenced LIMIT 1
       )
       SELECT last.*, false AS is_new FROM last WHERE EXISTS (SELECT FROM pending)
       UNION ALL SELECT sequenced.*, EXISTS (SELECT FROM told) FROM sequenced
-      ORDER BY position`.execute(db);
-    const count = result.rows.filter((row) => row.is_new).length;
-    return { count, events: result.rows.map(toSequenced) };
-  } catch (error) {
-    const isOvertaken = violatedConstraint(error) !== null || errorCode(error) === DEADLOCK_DETECTED;
-    if (isOvertaken) return { count: 0, events: [] };
-    throw error;
-  }
-}
+      ORDER BY position`,
+);
 
 async function collectGarbage(db: Kysely<Database>, historyRetentionMs: number): Promise<number> {
   const old = sql`now() - ${historyRetentionMs} * interval '1 millisecond'`;

@@ -18,6 +18,7 @@ import { openBench, type Benchmark } from "./kit/bench.ts";
 import type { Figure } from "./kit/figure.ts";
 import { PROFILE_VARIABLE } from "./kit/parts.ts";
 import { detailsOf, reportOf, tableOf } from "./kit/report.ts";
+import { floor } from "./prototypes/floor.ts";
 
 /** In the order in which they run: what needs a quiet engine comes before what leaves a backlog. */
 const BENCHMARKS: readonly Benchmark[] = [
@@ -32,6 +33,8 @@ const BENCHMARKS: readonly Benchmark[] = [
   memory,
   startup,
 ];
+/** Only when they are asked for. */
+const PROTOTYPES: readonly Benchmark[] = [floor];
 
 interface Options {
   readonly quick: boolean;
@@ -45,15 +48,12 @@ const command = new Command("npm run bench --")
   .option("--quick", "at most three minutes: fewer samples, smaller fleets", false)
   .addOption(
     new Option("--only <names...>", "some of the figures")
-      .choices(BENCHMARKS.map(({ id }) => id))
+      .choices([...BENCHMARKS, ...PROTOTYPES].map(({ id }) => id))
       .default([]),
   )
   .option("--json <file>", "write the report there as well")
   .option("--profile <folder>", "leave CPU profiles of server and worker there; the figures are worse for it")
-  .addHelpText(
-    "after",
-    `\nFigures:\n${BENCHMARKS.map(({ id, about }) => `  ${id.padEnd(12)}${about}`).join("\n")}`,
-  );
+  .addHelpText("after", `\nFigures:\n${linesOf(BENCHMARKS)}\n\nOnly when asked for:\n${linesOf(PROTOTYPES)}`);
 command.parse();
 const options = command.opts<Options>();
 if (options.profile !== undefined) process.env[PROFILE_VARIABLE] = options.profile;
@@ -61,8 +61,7 @@ const startedMs = performance.now();
 const bench = openBench({ isQuick: options.quick });
 const figures: Figure[] = [];
 try {
-  for (const benchmark of BENCHMARKS) {
-    if (options.only.length > 0 && !options.only.includes(benchmark.id)) continue;
+  for (const benchmark of chosen(options.only)) {
     const beganMs = performance.now();
     bench.say(`${benchmark.id}: ${benchmark.about}`);
     figures.push(...(await benchmark.run(bench)));
@@ -74,3 +73,13 @@ try {
 const report = reportOf(figures, { isQuick: options.quick, tookMs: performance.now() - startedMs });
 process.stdout.write(`${tableOf(figures)}\n\n${detailsOf(figures)}\n`);
 if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
+
+function chosen(only: readonly string[]): readonly Benchmark[] {
+  return only.length === 0
+    ? BENCHMARKS
+    : [...BENCHMARKS, ...PROTOTYPES].filter(({ id }) => only.includes(id));
+}
+
+function linesOf(benchmarks: readonly Benchmark[]): string {
+  return benchmarks.map(({ id, about }) => `  ${id.padEnd(12)}${about}`).join("\n");
+}

@@ -1,9 +1,11 @@
-/** The reconciler's statements, as store/postgres/work-store.ts has them. Each happens whole. */
+/** The reconciler's statements, as store/postgres/work-store.ts and commits.ts have them. Each happens whole. */
+import { listEvents } from "./client-statements.ts";
 import type {
   Commit,
   CommitOutcome,
   OperationRecord,
   OperationUpdate,
+  Sequenced,
   StoredTenant,
 } from "../packages/landlord/src/store/store.ts";
 import type { Tenant } from "../packages/landlord/src/domain/tenant.ts";
@@ -256,13 +258,16 @@ export function takeProbe(database: Database, key: string, probeInMs: number): b
   return true;
 }
 
-export function sequenceTransitions({ tables }: Database): number {
+export function sequenceTransitions(database: Database): Sequenced {
+  const { tables } = database;
   const rows = [...tables.transitions.values()];
-  let position = rows.reduce((highest, row) => Math.max(highest, row.position ?? 0), 0);
+  const before = rows.reduce((highest, row) => Math.max(highest, row.position ?? 0), 0);
+  let position = before;
   const pending = rows.filter((row) => row.position === null).sort((one, other) => one.id - other.id);
   const batch = pending.slice(0, SEQUENCE_BATCH);
   for (const row of batch) tables.transitions.set(row.id, { ...row, position: ++position });
-  return batch.length;
+  if (batch.length === 0) return { count: 0, events: [] };
+  return { count: batch.length, events: listEvents(database, { from: Math.max(1, before), limit: Infinity }) };
 }
 
 export function collectGarbage(database: Database, historyRetentionMs: number): number {

@@ -58,7 +58,7 @@ async function startSides(bench: Bench): Promise<Fleet> {
     "controller.enabled": false,
   });
   bench.onEnd(() => server.stop());
-  const raw = await startRaw("api-server.ts", [rawUrl]);
+  const raw = await startRaw("raw/api-server.ts", [rawUrl]);
   bench.onEnd(() => raw.stop());
   return {
     ids,

@@ -60,7 +60,7 @@ async function measure(bench: Bench, system: System, client: BenchClient, raw: R
   ];
 }
 
-async function sample(count: number, run: () => Promise<number>): Promise<number[]> {
+export async function sample(count: number, run: () => Promise<number>): Promise<number[]> {
   const samples: number[] = [];
   for (let index = 0; index < count; index++) samples.push(await run());
   return samples;

@@ -7,7 +7,6 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { join } from "node:path";
 import type { Bench, Benchmark } from "../kit/bench.ts";
 import { pairedFigure, type Figure, type Round } from "../kit/figure.ts";
-import { installPackage } from "../kit/installed.ts";
 import { startBare } from "../raw/startup.ts";
 
 export const startup: Benchmark = {
@@ -17,8 +16,7 @@ export const startup: Benchmark = {
 };
 
 async function measureStartup(bench: Bench): Promise<readonly Figure[]> {
-  bench.say("startup: compiling the package");
-  const program = await installPackage(bench.folder());
+  const program = await bench.program();
   const rounds = bench.isQuick ? 2 : 9;
   const cold: Round[] = [];
   const warm: Round[] = [];

@@ -94,7 +94,7 @@ async function burstOf(
   };
 }
 
-async function bestConcurrency(system: System, calls: number): Promise<number> {
+export async function bestConcurrency(system: System, calls: number): Promise<number> {
   let best = { atOnce: RAW_AT_ONCE[0] ?? 1, rate: 0 };
   for (const atOnce of RAW_AT_ONCE) {
     const rate = await rawRate(system, atOnce, calls);
@@ -103,7 +103,7 @@ async function bestConcurrency(system: System, calls: number): Promise<number> {
   return best.atOnce;
 }
 
-async function rawRate(system: System, atOnce: number, calls: number): Promise<number> {
+export async function rawRate(system: System, atOnce: number, calls: number): Promise<number> {
   const raw = openRaw(system, atOnce);
   const startedMs = performance.now();
   let left = calls;

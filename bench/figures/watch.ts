@@ -35,7 +35,7 @@ async function measureWatch(bench: Bench): Promise<readonly Figure[]> {
       "controller.enabled": false,
       "http.event_heartbeat": "30s",
     }),
-    startRaw("watch-server.ts", [database.url]),
+    startRaw("raw/watch-server.ts", [database.url]),
   ]);
   bench.onEnd(() => server.stop());
   bench.onEnd(() => raw.stop());

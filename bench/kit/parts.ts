@@ -118,12 +118,12 @@ function profiling(): readonly string[] {
   return folder === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${folder}`, "--cpu-prof-interval=500"];
 }
 
-/** A program of `bench/raw`, which tells its first words over IPC. */
+/** A program of this folder, which tells its first words over IPC. @param program e.g. `raw/watch-server.ts` */
 export async function startRaw(
   program: string,
   args: readonly string[] = [],
 ): Promise<Part & { readonly port: number; readonly child: ChildProcess }> {
-  const child = fork(join(BENCH, "raw", program), [...args], {
+  const child = fork(join(BENCH, program), [...args], {
     stdio: ["ignore", "ignore", "inherit", "ipc"],
   });
   const { port } = await firstMessage(child);
@@ -132,7 +132,7 @@ export async function startRaw(
 
 /** The raw workflow, registered with the same engine as Landlord's jobs. */
 export async function startRawWorker(engine: EnginePart): Promise<Part> {
-  const worker = await startRaw("restate-worker.ts");
+  const worker = await startRaw("raw/restate-worker.ts");
   const answer = await fetch(`${engine.adminUrl}/deployments`, {
     method: "POST",
     headers: { "content-type": "application/json" },

@@ -12,8 +12,9 @@ export async function statementsOf(work: () => Promise<unknown>): Promise<readon
   const driver = pg.Client.prototype as { query: (...args: unknown[]) => unknown };
   const { query } = driver;
   driver.query = function listening(this: unknown, ...args: unknown[]): unknown {
-    const [asked] = args;
-    if (typeof asked === "object" && asked !== null && "text" in asked)
+    const [asked, values] = args;
+    if (typeof asked === "string") seen.push({ text: asked, values: Array.isArray(values) ? values : [] });
+    else if (typeof asked === "object" && asked !== null && "text" in asked)
       seen.push({ text: String(asked.text), values: "values" in asked ? (asked.values as unknown[]) : [] });
     return query.apply(this, args);
   };

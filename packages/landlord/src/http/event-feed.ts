@@ -1,10 +1,12 @@
 /**
  * The one reader of events in a server, however many watch: it reads what is new once, keeps the newest in memory, and
  * hands them to its listeners. It takes no input but "look again" (a notification, a commit of this server, or a second
- * that has passed), and every read begins with the last event that it knows: if that one is not there any more, or a
- * position is missing after it, the database was restored or history was collected, and nobody may go on from here.
+ * that has passed) and what this server's own sequencer has just numbered. Every read begins with the last event that it
+ * knows: if that one is not there any more, or a position is missing after it, the database was restored or history was
+ * collected, and nobody may go on from here.
  */
 import { messageOf, UnavailableError } from "../domain/errors.ts";
+import type { TenantStatus } from "../domain/tenant.ts";
 import type { EventStore, SequencedTransition } from "../store/store.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { cursorOf, firstCursor, formatToken, type EventCursor } from "./event-token.ts";
@@ -13,6 +15,8 @@ import { renderTransition } from "./render.ts";
 export interface FeedEvent extends EventCursor {
   readonly tenantId: string;
   readonly tenantName: string;
+  /** Null when the tenant has gone. */
+  readonly toStatus: TenantStatus | null;
   readonly labels: Readonly<Record<string, string>>;
   /** As it goes over the wire; made once for all watchers. */
   readonly frame: Buffer;
@@ -35,6 +39,8 @@ export interface EventFeed {
   start(): Promise<void>;
   /** There may be something new. */
   wake(): void;
+  /** What follows the first of these, as a read would answer; what does not fit is read. */
+  offer(events: readonly SequencedTransition[]): void;
   /** Something of this tenant was committed here: whoever waits for it need not wait for the event. */
   touch(tenantId: string): void;
   stop(): Promise<void>;
@@ -83,12 +89,15 @@ export function createEventFeed(parts: {
 
   async function readAfter(cursor: EventCursor): Promise<readonly FeedEvent[] | null> {
     const rows = await store.listEvents({ from: Math.max(cursor.position, 1), limit: EVENTS_PAGE + 1 });
+    return following(cursor, rows)?.slice(0, EVENTS_PAGE) ?? null;
+  }
+
+  /** What comes after this place in rows that begin with it; null when they do not, or leave out a position. */
+  function following(cursor: EventCursor, rows: readonly SequencedTransition[]): readonly FeedEvent[] | null {
     const events = rows.map((row) => toFeedEvent(instanceId, row));
     const anchor = cursor.position === 0 ? first : events.shift();
     if (anchor?.position !== cursor.position || anchor.fingerprint !== cursor.fingerprint) return null;
-    return events.some(({ position }, index) => position !== cursor.position + 1 + index)
-      ? null
-      : events.slice(0, EVENTS_PAGE);
+    return events.some(({ position }, index) => position !== cursor.position + 1 + index) ? null : events;
   }
 
   /** A collection of garbage may have left holes among the oldest: what is usable begins after the last of them. */
@@ -111,6 +120,8 @@ export function createEventFeed(parts: {
       const newest = memory.newest();
       const events = newest === null ? null : await readAfter(newest);
       if (stopping) return;
+      // Something was offered while this was read, and is not new any more.
+      if (newest !== null && memory.newest()?.position !== newest.position) continue;
       if (events === null) {
         const last = (await store.newestEvent())?.position ?? 0;
         const fresh = await readFrom(Math.max(1, last - PRELOADED_EVENTS + 1), PRELOADED_EVENTS);
@@ -124,10 +135,14 @@ export function createEventFeed(parts: {
         endAll("lost");
         continue;
       }
-      memory.append(events);
-      if (events.length > 0) for (const listener of listeners) listener.onEvents(events);
+      append(events);
       if (events.length < EVENTS_PAGE) return;
     }
+  }
+
+  function append(events: readonly FeedEvent[]): void {
+    memory.append(events);
+    if (events.length > 0) for (const listener of listeners) listener.onEvents(events);
   }
 
   function endAll(end: FeedEnd): void {
@@ -157,6 +172,12 @@ export function createEventFeed(parts: {
       loop = run();
     },
     wake: () => alarm.ring(),
+    offer(rows) {
+      const newest = stopping ? null : memory.newest();
+      const events = newest === null ? null : following(newest, rows);
+      if (events === null) alarm.ring();
+      else append(events);
+    },
     touch(tenantId) {
       for (const listener of listeners) listener.onTouched?.(tenantId);
     },
@@ -197,6 +218,7 @@ function toFeedEvent(instanceId: string, transition: SequencedTransition): FeedE
     ...cursor,
     tenantId: transition.tenantId,
     tenantName: transition.tenantName,
+    toStatus: transition.toStatus,
     labels: transition.labels,
     frame: Buffer.from(`id: ${formatToken(cursor)}\nevent: transition\ndata: ${data}\n\n`),
   };

@@ -3,7 +3,7 @@
  * only when an event of it comes. Whoever waits is registered before the first read, so no change falls in between.
  */
 import type { WaitGoal } from "../contract/events.ts";
-import { isSettled } from "../domain/status.ts";
+import { isResting, isSettled } from "../domain/status.ts";
 import type { Tenant } from "../domain/tenant.ts";
 import type { StoredTenant, TenantStore } from "../store/store.ts";
 import type { EventFeed, FeedListener } from "./event-feed.ts";
@@ -48,7 +48,9 @@ export function createWaiting(feed: EventFeed, store: Pick<TenantStore, "getTena
   let isStopped = false;
   const listener: FeedListener = {
     onEvents(events) {
-      for (const { tenantId, tenantName } of events) {
+      for (const { tenantId, tenantName, toStatus } of events) {
+        // On the way somewhere: no wait ends there.
+        if (toStatus !== null && !isResting(toStatus)) continue;
         for (const wake of [...(sleepers.get(tenantId) ?? []), ...(sleepers.get(tenantName) ?? [])]) wake();
       }
     },

@@ -56,7 +56,7 @@ export function createBackground(
   /** Answers how many transitions were numbered; null when the database did not say. */
   async function sequence(): Promise<number | null> {
     try {
-      return await store.sequenceTransitions();
+      return (await store.sequenceTransitions()).count;
     } catch (error) {
       logger.debug({ error: messageOf(error) }, "transitions not sequenced; trying again");
       return null;

@@ -56,6 +56,7 @@ export function createLaneSlots(workers: number, monotonicMs: () => number): Lan
         else if (taken > 0) backlog.add(lane);
       }
     },
-    isClaimWorthwhile: () => [...backlog].some((lane) => rest(lane) >= most(lane) / 2),
+    isClaimWorthwhile: () =>
+      [...backlog].some((lane) => rest(lane) >= Math.max(1, Math.floor(most(lane) / 2))),
   };
 }

@@ -51,6 +51,8 @@ export interface ReconcilerDependencies {
 const COMMIT_BATCH = 100;
 /** Few and large ones cost the database less; more than one, so that a row that is locked holds up its own batch only. */
 const COMMITS_AT_ONCE = 3;
+/** A pass that nobody waits for listens for the end of its job this many times shorter. */
+const UNAWAITED_LISTENS_LESS = 10;
 const STATUS_BATCH = 1_000;
 const BREAKER_REFRESH_MS = 5_000;
 const BREAKER_PROBE_MS = 1_000;
@@ -133,6 +135,12 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
     logger,
   };
 
+  // A lane with few passes must not spend them on listening.
+  const unawaited: PassDependencies = {
+    ...passDependencies,
+    settings: { ...settings, completionWaitMs: settings.completionWaitMs / UNAWAITED_LISTENS_LESS },
+  };
+
   const resync = createResync({
     store,
     engine,
@@ -154,7 +162,7 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
   function runPass(claim: Claim): void {
     held.add(claim.tenantId);
     slots.enter(claim.lane);
-    const pass = reconcileTenant(claim, passDependencies)
+    const pass = reconcileTenant(claim, claim.lane === "interactive" ? passDependencies : unawaited)
       .catch((error: unknown) => {
         // The lease runs out by itself, and the tenant is claimed again.
         const fields = { tenant_id: claim.tenantId, error: messageOf(error) };

@@ -3,11 +3,11 @@ import type { Config } from "../config/schema.ts";
 import { computeBlocks } from "../config/schema.ts";
 import { UnavailableError, messageOf } from "../domain/errors.ts";
 import { createApp } from "../http/app.ts";
-import { createEventFeed } from "../http/event-feed.ts";
+import { createEventFeed, type EventFeed } from "../http/event-feed.ts";
 import { createBackground } from "../reconciler/background.ts";
 import type { Reconciler } from "../reconciler/reconciler.ts";
 import { nodeRuntime } from "../reconciler/runtime.ts";
-import type { Store } from "../store/store.ts";
+import type { Sequenced, Store } from "../store/store.ts";
 import { startEventListener, type EventListener } from "../store/postgres/listener.ts";
 import { openPostgresStore } from "../store/postgres/postgres-store.ts";
 import type { Logger } from "../telemetry/logger.ts";
@@ -87,7 +87,7 @@ async function startParts(
     isListening: () => listener?.isListening() === true,
   });
   const background = createBackground(
-    { ...store, sequenceTransitions: () => sequenceAndTell(store, () => events.wake()) },
+    { ...store, sequenceTransitions: () => sequenceAndTell(store, events) },
     { historyRetentionMs: config.controller.history_retention },
     nodeRuntime,
     logger,
@@ -150,10 +150,10 @@ async function startParts(
   return address;
 }
 
-/** Without LISTEN, a server's own events come at once all the same. */
-async function sequenceAndTell(store: Store, onSequenced: () => void): Promise<number> {
+/** What a server numbers itself it need not read, and hears of it without LISTEN. */
+async function sequenceAndTell(store: Store, feed: EventFeed): Promise<Sequenced> {
   const sequenced = await store.sequenceTransitions();
-  if (sequenced > 0) onSequenced();
+  if (sequenced.count > 0) feed.offer(sequenced.events);
   return sequenced;
 }
 

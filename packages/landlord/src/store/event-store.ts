@@ -6,6 +6,14 @@ export interface SequencedTransition extends Transition {
   readonly position: number;
 }
 
+/** What the sequencer did at once. */
+export interface Sequenced {
+  /** Transitions that got their position. */
+  readonly count: number;
+  /** They, in order, after the newest one before them if there is one: what `listEvents` from there answers. */
+  readonly events: readonly SequencedTransition[];
+}
+
 export interface EventStore {
   /**
    * From this position on, itself included, in order; at most `limit`, 1 to 1,000. Positions are gap-free where nothing

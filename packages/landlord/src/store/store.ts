@@ -22,9 +22,9 @@ import type { Chore, Orphan, RecordedOrphan, ResourceOwner } from "./sweep-recor
 import type { AccessStore } from "./access-store.ts";
 
 export type * from "./access-store.ts";
-import type { EventStore } from "./event-store.ts";
+import type { EventStore, Sequenced } from "./event-store.ts";
 
-export type { EventStore, SequencedTransition } from "./event-store.ts";
+export type { EventStore, Sequenced, SequencedTransition } from "./event-store.ts";
 
 export type * from "./sweep-records.ts";
 
@@ -407,8 +407,8 @@ export interface WorkStore {
   /** True for exactly one caller when a probe is due; it moves the next one by `probeInMs`. */
   takeProbe(params: { readonly key: string; readonly probeInMs: number }): Promise<boolean>;
   listBreakers(): Promise<readonly Breaker[]>;
-  /** Gives committed transitions their position, at most 1,000, and tells listeners. Returns how many. */
-  sequenceTransitions(): Promise<number>;
+  /** Gives committed transitions their position, at most 1,000, and tells listeners. */
+  sequenceTransitions(): Promise<Sequenced>;
   /** Deletes what has outlived its retention, in bounded steps. Returns how many rows. */
   collectGarbage(params: { readonly historyRetentionMs: number }): Promise<number>;
   listTombstones(params: { readonly limit: number }): Promise<readonly Tombstone[]>;

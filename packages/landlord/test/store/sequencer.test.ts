@@ -29,12 +29,12 @@ it("two sequencers beside many writers leave no gap and no repeat", { timeout: 3
   });
   const sequencers = [under.store, other].map(async (store) => {
     let count = 0;
-    while (writing) count += await store.sequenceTransitions();
+    while (writing) count += (await store.sequenceTransitions()).count;
     return count;
   });
   await Promise.all(writers).finally(() => (writing = false));
   const given = (await Promise.all(sequencers)).reduce((sum, count) => sum + count, 0);
-  const rest = await under.store.sequenceTransitions();
+  const { count: rest } = await under.store.sequenceTransitions();
   const all = await positions();
   expect(given + rest).toBe(8 * 16);
   expect(all.map((row) => row.position)).toEqual(Array.from({ length: 8 * 16 }, (_, index) => index + 1));
@@ -54,9 +54,9 @@ it("a transaction that commits late gets a later position, not a hole", async ()
        VALUES (gen_random_uuid(), 'late', 'requested', 'created', '', 1, 'x')`,
     );
     await created(under.store);
-    expect(await under.store.sequenceTransitions()).toBe(1);
+    expect((await under.store.sequenceTransitions()).count).toBe(1);
     await late.query(`COMMIT`);
-    expect(await under.store.sequenceTransitions()).toBe(1);
+    expect((await under.store.sequenceTransitions()).count).toBe(1);
   } finally {
     await late.end();
   }
@@ -73,8 +73,8 @@ it("one batch sends one notification, which tells its sender; nothing to do send
     listener.on("notification", (message) => heard.push(message.payload ?? ""));
     await listener.query(`LISTEN ${EVENTS_CHANNEL}`);
     await Promise.all(Array.from({ length: 5 }, () => created(under.store)));
-    expect(await under.store.sequenceTransitions()).toBe(5);
-    expect(await under.store.sequenceTransitions()).toBe(0);
+    expect((await under.store.sequenceTransitions()).count).toBe(5);
+    expect((await under.store.sequenceTransitions()).count).toBe(0);
     await created(under.store);
     await under.store.sequenceTransitions();
     await eventually(() => heard.length >= 2, { what: "two notifications" });

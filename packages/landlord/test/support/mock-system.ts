@@ -4,7 +4,7 @@ import { createMockComputeProvider } from "../../src/compute/mock/provider.ts";
 import { MockWorld } from "../../src/compute/mock/world.ts";
 import type { ComputeProvider } from "../../src/compute/provider.ts";
 import type { JsonObject } from "../../src/domain/json.ts";
-import type { Tenant } from "../../src/domain/tenant.ts";
+import type { Lane, Tenant } from "../../src/domain/tenant.ts";
 import { statusAfterWrite } from "../../src/domain/status.ts";
 import { createReconciler, type Reconciler } from "../../src/reconciler/reconciler.ts";
 import { nodeRuntime } from "../../src/reconciler/runtime.ts";
@@ -62,7 +62,7 @@ export interface MockSystem {
   ): Reconciler;
   /** Ends the reconcilers that run, and starts one with these settings. */
   restart(settings: Partial<ReconcilerSettings>): Promise<Reconciler>;
-  create(name: string, desiredConfig?: JsonObject): Promise<Tenant>;
+  create(name: string, desiredConfig?: JsonObject, lane?: Lane): Promise<Tenant>;
   /** A client's write: raises the generation. */
   change(id: string, change: Partial<Pick<Tenant, "intent" | "configHash" | "desiredConfig">>): Promise<void>;
   until(id: string, wanted: (tenant: Tenant) => boolean, what: string): Promise<Tenant>;
@@ -135,7 +135,7 @@ export async function startMockSystem(
       reconcilers.push(reconciler);
       return reconciler;
     },
-    async create(name, desiredConfig = {}) {
+    async create(name, desiredConfig = {}, lane = "interactive") {
       const {
         createdAt: _c,
         updatedAt: _u,
@@ -145,7 +145,7 @@ export async function startMockSystem(
       const outcome = await store.createTenant({
         tenant,
         actor: { name: "test", requestId: null },
-        lane: "interactive",
+        lane,
         idempotency: null,
       });
       if (outcome.kind !== "created") throw new Error(outcome.kind);

@@ -1,7 +1,8 @@
 /** Who is worked on next: due tenants under fair limits, and settled ones whose turn it is to be looked at. */
 import { sql, type Kysely, type RawBuilder } from "kysely";
 import { LANE_NAMES, LANES, type Lane } from "../../domain/tenant.ts";
-import type { Claim, ClaimLimits, StartLimits, WorkStore } from "../store.ts";
+import type { Claim, StartLimits, WorkStore } from "../store.ts";
+import { compiledOnce, type Value } from "./compiled.ts";
 import type { Database } from "./database.ts";
 import { toDate, toOperation, toStoredTenant, type OperationRow, type TenantRow } from "./rows.ts";
 
@@ -40,15 +41,18 @@ const isStartable = sql`next_reconcile_at IS NOT NULL AND NOT in_flight`;
  * finds that out.
  */
 export async function claimDue(db: Kysely<Database>, params: ClaimDue): Promise<readonly Claim[]> {
-  const { limits, starts } = params;
-  const limited = rateLimits(starts);
+  const limited = rateLimits(params.starts);
   // A row for each limited provider has to be there before it can be locked.
   if (limited.length > 0) await ensureRates(db, limited);
-  const lanes = LANE_NAMES.map((name) => claimLane(name, limits[name]));
-  const result = await sql<ClaimRow>`
+  const { rows } = await dueClaim(db, params);
+  return rows.map(toClaim);
+}
+
+const dueClaim = compiledOnce<ClaimDue, ClaimRow>(
+  (value) => sql`
     WITH RECURSIVE ${sql.join(LANE_NAMES.map(queuesOf))},
-    ${fairChoice(limits, starts)},
-    ${sql.join(lanes)},
+    ${fairChoice(value)},
+    ${sql.join(LANE_NAMES.map((name) => claimLane(name, value)))},
     spent AS (
       UPDATE start_rates r SET
         tokens = least(greatest(1, f.starts_per_second), r.tokens + extract(epoch FROM now() - r.refilled_at) * f.starts_per_second)
@@ -56,7 +60,7 @@ export async function claimDue(db: Kysely<Database>, params: ClaimDue): Promise<
         refilled_at = now()
       FROM free f WHERE f.compute_provider = r.compute_provider AND f.starts_per_second IS NOT NULL
     ), claimed AS (
-      UPDATE tenant_work w SET ${leased(params)}
+      UPDATE tenant_work w SET ${leased(value)}
       WHERE w.tenant_id = ANY(ARRAY(${sql.join(
         LANE_NAMES.map(
           (name) =>
@@ -66,9 +70,8 @@ export async function claimDue(db: Kysely<Database>, params: ClaimDue): Promise<
       )}))
       RETURNING w.tenant_id, w.lease_owner, w.lease_token, w.wake_seq, w.lane
     )
-    ${claimedFacts}`.execute(db);
-  return result.rows.map(toClaim);
-}
+    ${claimedFacts}`,
+);
 
 /** Every queue of a lane, without a look at its tenants: each step skips to the next one in the index. */
 function queuesOf(name: Lane): RawBuilder<unknown> {
@@ -87,20 +90,23 @@ function queuesOf(name: Lane): RawBuilder<unknown> {
 }
 
 /** `chosen`: who may start, in order; `place` counts within a lane. */
-function fairChoice(limits: ClaimLimits, starts: StartLimits): RawBuilder<unknown> {
-  const byProvider = JSON.stringify(
-    Object.entries(starts.byComputeProvider).map(([name, { maxInFlight, startsPerSecond }]) => ({
-      compute_provider: name,
-      max_in_flight: maxInFlight,
-      starts_per_second: startsPerSecond,
-    })),
-  );
+function fairChoice(value: Value<ClaimDue>): RawBuilder<unknown> {
   const laneLimit = sql`CASE q.lane ${sql.join(
-    LANE_NAMES.map((name) => sql`WHEN ${sql.lit(LANES[name])} THEN ${limits[name] * CHOICE_FACTOR}::int`),
+    LANE_NAMES.map(
+      (name) =>
+        sql`WHEN ${sql.lit(LANES[name])} THEN ${value(({ limits }) => limits[name] * CHOICE_FACTOR)}::int`,
+    ),
     sql` `,
   )} END`;
-  const maxInFlight = starts.maxInFlight;
-  const maxOfOthers = Math.max(1, Math.floor(maxInFlight * SHARE_OF_OTHER_LANES));
+  const limited = value(({ starts }) => rateLimits(starts));
+  const byProvider = value(({ starts }) => providerLimits(starts));
+  const repairs = value(({ starts }) => starts.repairsInFlight);
+  const patienceMs = value(({ starts }) => starts.patienceMs);
+  const blocked = value(({ starts }) => [...starts.blockedComputeProviders]);
+  const maxInFlight = value(({ starts }) => starts.maxInFlight);
+  const maxOfOthers = value(({ starts }) =>
+    Math.max(1, Math.floor(starts.maxInFlight * SHARE_OF_OTHER_LANES)),
+  );
   return sql`
     busy AS MATERIALIZED (
       SELECT compute_provider, owner, lane, count(*)::int AS tenants FROM tenant_work
@@ -117,7 +123,7 @@ function fairChoice(limits: ClaimLimits, starts: StartLimits): RawBuilder<unknow
       )}
     ), rates AS MATERIALIZED (
       SELECT compute_provider, tokens, refilled_at FROM start_rates
-      WHERE compute_provider = ANY(${rateLimits(starts)}::text[]) ORDER BY compute_provider FOR UPDATE
+      WHERE compute_provider = ANY(${limited}::text[]) ORDER BY compute_provider FOR UPDATE
     ), free AS MATERIALIZED (
       SELECT p.compute_provider, l.starts_per_second,
         least(
@@ -128,13 +134,13 @@ function fairChoice(limits: ClaimLimits, starts: StartLimits): RawBuilder<unknow
             coalesce((SELECT r.tokens + extract(epoch FROM now() - r.refilled_at) * l.starts_per_second
                       FROM rates r WHERE r.compute_provider = p.compute_provider), 0))) END
         ) AS starts,
-        ${starts.repairsInFlight}::int - coalesce((
+        ${repairs}::int - coalesce((
           SELECT sum(tenants) FROM busy b
           WHERE b.compute_provider = p.compute_provider AND b.lane = ${sql.lit(LANES.repair)}), 0) AS repairs
       FROM (SELECT DISTINCT compute_provider FROM queues) p
       LEFT JOIN jsonb_to_recordset(${byProvider}::jsonb)
         AS l(compute_provider text, max_in_flight int, starts_per_second float8) USING (compute_provider)
-      WHERE NOT p.compute_provider = ANY(${[...starts.blockedComputeProviders]}::text[])
+      WHERE NOT p.compute_provider = ANY(${blocked}::text[])
     ), open_queues AS MATERIALIZED (
       SELECT q.*, count(*) OVER (PARTITION BY q.lane) AS queues_in_lane
       FROM queues q JOIN free f USING (compute_provider)
@@ -153,7 +159,7 @@ function fairChoice(limits: ClaimLimits, starts: StartLimits): RawBuilder<unknow
     ), overdue AS MATERIALIZED (
       SELECT DISTINCT ON (compute_provider, lane) tenant_id FROM waiting w
       WHERE NOT EXISTS (SELECT FROM busy b WHERE b.compute_provider = w.compute_provider AND b.lane = w.lane)
-        AND next_reconcile_at < now() - ${starts.patienceMs} * interval '1 millisecond'
+        AND next_reconcile_at < now() - ${patienceMs} * interval '1 millisecond'
       ORDER BY compute_provider, lane, next_reconcile_at
     ), placed AS (
       SELECT w.lane, w.compute_provider, w.tenant_id, w.next_reconcile_at,
@@ -178,7 +184,8 @@ function fairChoice(limits: ClaimLimits, starts: StartLimits): RawBuilder<unknow
 }
 
 /** `going_…` and `started_…`: the locked rows of a lane, together at most `limit`. */
-function claimLane(name: Lane, limit: number): RawBuilder<unknown> {
+function claimLane(name: Lane, value: Value<ClaimDue>): RawBuilder<unknown> {
+  const limit = value(({ limits }) => limits[name]);
   const lane = sql.lit(LANES[name]);
   const going = sql.ref(`going_${name}`);
   const started = sql.ref(`started_${name}`);
@@ -203,10 +210,10 @@ function startedIn(): RawBuilder<unknown> {
   );
 }
 
-function leased(params: Pick<ClaimDue, "leaseOwner" | "leaseDurationMs">): RawBuilder<unknown> {
+function leased(value: Value<Pick<ClaimDue, "leaseOwner" | "leaseDurationMs">>): RawBuilder<unknown> {
   return sql`
-        lease_owner = ${params.leaseOwner},
-        lease_until = now() + ${params.leaseDurationMs} * interval '1 millisecond',
+        lease_owner = ${value(({ leaseOwner }) => leaseOwner)},
+        lease_until = now() + ${value(({ leaseDurationMs }) => leaseDurationMs)} * interval '1 millisecond',
         lease_token = w.lease_token + 1`;
 }
 
@@ -232,6 +239,16 @@ function toClaim(row: ClaimRow): Claim {
   };
 }
 
+function providerLimits({ byComputeProvider }: StartLimits): string {
+  return JSON.stringify(
+    Object.entries(byComputeProvider).map(([name, { maxInFlight, startsPerSecond }]) => ({
+      compute_provider: name,
+      max_in_flight: maxInFlight,
+      starts_per_second: startsPerSecond,
+    })),
+  );
+}
+
 function rateLimits(starts: StartLimits): string[] {
   return Object.entries(starts.byComputeProvider)
     .filter(([, { startsPerSecond }]) => startsPerSecond !== null)
@@ -248,8 +265,13 @@ async function ensureRates(db: Kysely<Database>, names: readonly string[]): Prom
 
 /** The chore's row is the fleet's metronome: whoever moves it takes the batch, and nobody else before the next beat. */
 export async function claimResync(db: Kysely<Database>, params: ClaimResync): Promise<readonly Claim[]> {
-  const every = sql`${params.everyMs}::float8 * interval '1 millisecond'`;
-  const result = await sql<ClaimRow>`
+  const { rows } = await resyncClaim(db, params);
+  return rows.map(toClaim);
+}
+
+const resyncClaim = compiledOnce<ClaimResync, ClaimRow>((value) => {
+  const every = sql`${value(({ everyMs }) => everyMs)}::float8 * interval '1 millisecond'`;
+  return sql`
     WITH beat AS MATERIALIZED (
       INSERT INTO chores (name, next_run_at) VALUES (${RESYNC_CHORE}, now() + ${every})
       ON CONFLICT (name) DO UPDATE SET next_run_at = now() + ${every}
@@ -259,15 +281,14 @@ export async function claimResync(db: Kysely<Database>, params: ClaimResync): Pr
     ), due AS MATERIALIZED (
       SELECT tenant_id FROM tenant_work
       WHERE EXISTS (SELECT 1 FROM beat) AND resync_at <= now() AND next_reconcile_at IS NULL AND ${isFree}
-      ORDER BY resync_at LIMIT ${params.limit} FOR UPDATE SKIP LOCKED
+      ORDER BY resync_at LIMIT ${value(({ limit }) => limit)} FOR UPDATE SKIP LOCKED
     ), claimed AS (
-      UPDATE tenant_work w SET ${leased(params)}
+      UPDATE tenant_work w SET ${leased(value)}
       WHERE w.tenant_id = ANY(ARRAY(SELECT tenant_id FROM due))
       RETURNING w.tenant_id, w.lease_owner, w.lease_token, w.wake_seq, w.lane
     )
-    ${claimedFacts}`.execute(db);
-  return result.rows.map(toClaim);
-}
+    ${claimedFacts}`;
+});
 
 /** Only for who is looked at now and then anyway: others are being worked on. */
 export async function requestResync(db: Kysely<Database>, tenantIds: readonly string[]): Promise<void> {

@@ -1,8 +1,8 @@
 /** Reads transitions by position. The sequencer's commits are in order, so what is visible has no hole that fills later. */
 import type { Kysely } from "kysely";
-import type { EventStore, SequencedTransition } from "../event-store.ts";
+import type { EventStore } from "../event-store.ts";
 import { guarded, type Database } from "./database.ts";
-import { toTransition, type TransitionRow } from "./rows.ts";
+import { toSequenced } from "./rows.ts";
 
 export function createEventStore(db: Kysely<Database>): EventStore {
   return {
@@ -30,8 +30,4 @@ export function createEventStore(db: Kysely<Database>): EventStore {
         return row === undefined ? null : toSequenced(row);
       }),
   };
-}
-
-function toSequenced(row: TransitionRow): SequencedTransition {
-  return { ...toTransition(row), position: row.position ?? 0 };
 }

@@ -4,6 +4,7 @@
  */
 import { sql, type Kysely } from "kysely";
 import type { Commit, CommitOutcome } from "../store.ts";
+import { compiledOnce } from "./compiled.ts";
 import type { Database } from "./database.ts";
 
 type Release = Commit & { readonly release: NonNullable<Commit["release"]> };
@@ -37,17 +38,27 @@ export async function releaseAll(
   releases: readonly Release[],
 ): Promise<readonly CommitOutcome[]> {
   if (releases.length === 0) return [];
-  const result = await sql<ReleasedRow>`
+  const { rows } = await release(db, releases);
+  const found = new Map(rows.map((row) => [`${row.tenant_id}/${row.lease_token}`, row.is_current]));
+  return releases.map(({ tenantId, leaseToken }) => {
+    const isCurrent = found.get(`${tenantId}/${leaseToken}`);
+    if (isCurrent === undefined) return "lost";
+    return isCurrent ? "committed" : "outdated";
+  });
+}
+
+const release = compiledOnce<readonly Release[], ReleasedRow>(
+  (value) => sql`
     WITH input AS MATERIALIZED (
       SELECT * FROM unnest(
-        ${arrayOf(releases.map(({ tenantId }) => tenantId))}::uuid[],
-        ${releases.map(({ leaseOwner }) => leaseOwner)}::text[],
-        ${arrayOf(releases.map(({ leaseToken }) => leaseToken))}::bigint[],
-        ${arrayOf(releases.map(({ wakeSeq }) => wakeSeq))}::bigint[],
-        ${arrayOf(releases.map(({ revision }) => revision))}::bigint[],
-        ${arrayOf(releases.map(({ release }) => release.dueInMs))}::float8[],
-        ${arrayOf(releases.map(({ release }) => release.resyncInMs))}::float8[],
-        ${arrayOf(releases.map(({ release }) => release.keepsEarlierLook ?? false))}::boolean[]
+        ${value((releases) => arrayOf(releases.map(({ tenantId }) => tenantId)))}::uuid[],
+        ${value((releases) => releases.map(({ leaseOwner }) => leaseOwner))}::text[],
+        ${value((releases) => arrayOf(releases.map(({ leaseToken }) => leaseToken)))}::bigint[],
+        ${value((releases) => arrayOf(releases.map(({ wakeSeq }) => wakeSeq)))}::bigint[],
+        ${value((releases) => arrayOf(releases.map(({ revision }) => revision)))}::bigint[],
+        ${value((releases) => arrayOf(releases.map(({ release }) => release.dueInMs)))}::float8[],
+        ${value((releases) => arrayOf(releases.map(({ release }) => release.resyncInMs)))}::float8[],
+        ${value((releases) => arrayOf(releases.map(({ release }) => release.keepsEarlierLook ?? false)))}::boolean[]
       ) AS i(tenant_id, lease_owner, lease_token, wake_seq, revision, due_in_ms, resync_in_ms, keeps_look)
     ), held AS MATERIALIZED (
       SELECT w.tenant_id, w.wake_seq AS wake_seq_now, i.lease_token, i.wake_seq, i.revision, i.due_in_ms, i.resync_in_ms, i.keeps_look
@@ -73,14 +84,8 @@ export async function releaseAll(
     FROM held i LEFT JOIN tenants t ON t.id = i.tenant_id AND t.revision = i.revision
       AND (i.wake_seq_now = i.wake_seq OR EXISTS (SELECT FROM moved m WHERE m.id = t.id))
     WHERE w.tenant_id = i.tenant_id
-    RETURNING w.tenant_id, w.lease_token, t.id IS NOT NULL AS is_current`.execute(db);
-  const found = new Map(result.rows.map((row) => [`${row.tenant_id}/${row.lease_token}`, row.is_current]));
-  return releases.map(({ tenantId, leaseToken }) => {
-    const isCurrent = found.get(`${tenantId}/${leaseToken}`);
-    if (isCurrent === undefined) return "lost";
-    return isCurrent ? "committed" : "outdated";
-  });
-}
+    RETURNING w.tenant_id, w.lease_token, t.id IS NOT NULL AS is_current`,
+);
 
 /** Of what needs no quotes, as PostgreSQL reads it; the driver would look for quotes in every element. */
 function arrayOf(values: readonly (number | boolean | string | null)[]): string {

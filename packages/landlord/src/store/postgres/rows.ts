@@ -1,7 +1,7 @@
 /** Rows to domain values and back. */
 import type { Selectable } from "kysely";
 import type { Condition, Operation, Tenant } from "../../domain/tenant.ts";
-import type { OperationRecord, StoredTenant, Transition } from "../store.ts";
+import type { OperationRecord, SequencedTransition, StoredTenant, Transition } from "../store.ts";
 import type { OperationsTable, TenantsTable, TransitionsTable } from "./database.ts";
 
 /** A row as the driver reads it, or as `to_jsonb` wrote it: then times are text. */
@@ -162,4 +162,8 @@ export function toTransition(row: TransitionRow): Transition {
     labels: row.labels,
     at: toDate(row.at),
   };
+}
+
+export function toSequenced(row: TransitionRow): SequencedTransition {
+  return { ...toTransition(row), position: row.position ?? 0 };
 }

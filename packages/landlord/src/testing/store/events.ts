@@ -17,7 +17,7 @@ const pagesEvents: Behaviour<StoreHarness> = {
     assert.deepEqual(await store.listEvents({ from: 1, limit: 10 }), [], "it has no position yet");
     assert.equal(await store.newestEvent(), null);
     for (let count = 0; count < 4; count += 1) await created(store);
-    while ((await store.sequenceTransitions()) > 0);
+    while ((await store.sequenceTransitions()).count > 0);
     const positions = async (from: number, limit: number): Promise<readonly number[]> =>
       (await store.listEvents({ from, limit })).map(({ position }) => position);
     assert.deepEqual(await positions(1, 3), [1, 2, 3]);
@@ -28,6 +28,25 @@ const pagesEvents: Behaviour<StoreHarness> = {
     assert.deepEqual(event, (await historyOf(store, first.id))[0], "the same as in its history");
     assert.deepEqual(event?.labels, { env: "prod" });
     assert.equal((await store.newestEvent())?.position, 5);
+  },
+};
+
+const tellsWhatItNumbered: Behaviour<StoreHarness> = {
+  id: "event-numbering",
+  title: "whoever numbers transitions is told them after the newest one before, as a read would tell",
+  essential: true,
+  async prove(harness) {
+    const store = await harness.open();
+    assert.deepEqual(await store.sequenceTransitions(), { count: 0, events: [] });
+    for (let count = 0; count < 3; count += 1) await created(store);
+    const first = await store.sequenceTransitions();
+    assert.equal(first.count, 3);
+    assert.deepEqual(first.events, await store.listEvents({ from: 1, limit: 10 }));
+    for (let count = 0; count < 2; count += 1) await created(store);
+    const second = await store.sequenceTransitions();
+    assert.equal(second.count, 2);
+    assert.deepEqual(second.events, await store.listEvents({ from: 3, limit: 10 }), "from the newest before");
+    assert.deepEqual(await store.sequenceTransitions(), { count: 0, events: [] }, "nothing is left");
   },
 };
 
@@ -59,7 +78,7 @@ const followsWriters: Behaviour<StoreHarness> = {
       }),
     ).finally(() => (writing = false));
     await Promise.all([...sequencers, reader]);
-    while ((await store.sequenceTransitions()) > 0);
+    while ((await store.sequenceTransitions()).count > 0);
     while ((await read()) > 0);
     assert.deepEqual(
       seen.map(({ position }) => position),
@@ -72,4 +91,8 @@ const followsWriters: Behaviour<StoreHarness> = {
   },
 };
 
-export const eventBehaviours: readonly Behaviour<StoreHarness>[] = [pagesEvents, followsWriters];
+export const eventBehaviours: readonly Behaviour<StoreHarness>[] = [
+  pagesEvents,
+  tellsWhatItNumbered,
+  followsWriters,
+];

@@ -1,26 +1,11 @@
 /** The command line: one program, its commands, its exit codes. */
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { messageOf } from "../domain/errors.ts";
-import { addAccessCommands } from "./access-commands.ts";
-import { addApplyCommand } from "./apply-commands.ts";
 import { example, type Report } from "./command.ts";
-import { addContextCommands } from "./context-commands.ts";
-import { addCompletionCommand } from "./completion.ts";
 import { hasColour, DEFAULT_API_URL, type CliDeps } from "./context.ts";
-import { addDoctorCommand } from "./doctor-command.ts";
 import { EXIT_CODES, exitCodeOf, renderFailure } from "./failure.ts";
-import { addFleetCommands } from "./fleet-commands.ts";
-import { addImportCommand } from "./import-command.ts";
-import { addInspectCommands } from "./inspect-commands.ts";
-import { addListCommands } from "./list-commands.ts";
 import { parseOutputFormat, type OutputFormat } from "./output.ts";
-import { addLogsCommand } from "./logs-command.ts";
-import { addPlanCommands } from "./plan-commands.ts";
 import { addProcessCommands } from "./process-commands.ts";
-import { addStatusCommands } from "./status-commands.ts";
-import { addTenantCommands } from "./tenant-commands.ts";
-import { addVerbCommands } from "./verb-commands.ts";
-import { addWatchCommands } from "./watch-commands.ts";
 
 export type { CliDeps, RunOptions } from "./context.ts";
 
@@ -29,7 +14,18 @@ Exit codes: 0 ok, 1 failure, 2 wrong usage or configuration, also a tenant's, 3 
 6 wait timed out, 7 tenant failed, 8 diff failed.
 `;
 
-function assemble(deps: CliDeps): { readonly program: Command; readonly exitCode: () => number } {
+/** What starts processes, and is loaded by each of them: it gets by without the commands of clients. */
+const PROCESSES: readonly (string | undefined)[] = ["dev", "serve", "worker"];
+
+/** The whole command line as a commander program, for documentation and completion; `runCli` runs it. */
+export async function buildCli(deps: CliDeps): Promise<Command> {
+  return (await assemble(undefined, deps)).program;
+}
+
+async function assemble(
+  command: string | undefined,
+  deps: CliDeps,
+): Promise<{ readonly program: Command; readonly exitCode: () => number }> {
   let exitCode: number = EXIT_CODES.ok;
   const program = new Command("landlord")
     .description("Give every tenant its own compute, and keep it as it should be")
@@ -64,21 +60,10 @@ function assemble(deps: CliDeps): { readonly program: Command; readonly exitCode
     exitCode = code;
   };
   addProcessCommands(program, deps, report);
-  addApplyCommand(program, deps);
-  addPlanCommands(program, deps, report);
-  addImportCommand(program, deps);
-  addListCommands(program, deps);
-  addTenantCommands(program, deps);
-  addVerbCommands(program, deps);
-  addWatchCommands(program, deps);
-  addInspectCommands(program, deps);
-  addLogsCommand(program, deps);
-  addStatusCommands(program, deps);
-  addFleetCommands(program, deps);
-  addContextCommands(program, deps);
-  addAccessCommands(program, deps);
-  addDoctorCommand(program, deps, report);
-  addCompletionCommand(program, deps);
+  if (!PROCESSES.includes(command)) {
+    const { addClientCommands } = await import("./client-commands.ts");
+    addClientCommands(program, deps, report);
+  }
   return { program, exitCode: () => exitCode };
 }
 
@@ -90,11 +75,6 @@ function outputFormat(text: string): OutputFormat {
   }
 }
 
-/** The whole command line as a commander program, for documentation and completion; `runCli` runs it. */
-export function buildCli(deps: CliDeps): Command {
-  return assemble(deps).program;
-}
-
 /**
  * Runs one command. `argv` holds the words after the program's name. Answers the exit code and never throws;
  * failures are printed to standard error.
@@ -102,7 +82,7 @@ export function buildCli(deps: CliDeps): Command {
 export async function runCli(argv: readonly string[], deps: CliDeps): Promise<number> {
   // Before anything is parsed: what is wrong with the words is told without colour too.
   const env = argv.includes("--no-color") ? { ...deps.env, NO_COLOR: "1" } : deps.env;
-  const { program, exitCode } = assemble({ ...deps, env });
+  const { program, exitCode } = await assemble(argv[0], { ...deps, env });
   try {
     await program.parseAsync([...argv], { from: "user" });
     return exitCode();

@@ -159,9 +159,13 @@ export function findProcesses(matches: (pid: number) => boolean): readonly Proce
   const found: ProcessIdentity[] = [];
   for (const entry of readdirSync("/proc")) {
     if (!/^[0-9]+$/.test(entry)) continue;
-    const identity = identityOf(Number(entry));
+    const pid = Number(entry);
     try {
-      if (identity !== null && matches(identity.pid) && isAlive(identity)) found.push(identity);
+      // The cheaper question first: hardly any process is one of ours.
+      if (!matches(pid)) continue;
+      const identity = identityOf(pid);
+      // Once more: the number may have been given to another process in between.
+      if (identity !== null && matches(pid) && isAlive(identity)) found.push(identity);
     } catch {
       // It ended meanwhile, or belongs to somebody else.
     }

@@ -11,7 +11,7 @@ import type { WorkflowWorkerEngine } from "../worker/engine.ts";
 import { createLandlordApi, type LandlordApi } from "../worker/landlord-api.ts";
 import { createProgressReporter } from "../worker/progress.ts";
 import { serveOwnScopes } from "../worker/own-scopes.ts";
-import { startSelfReport } from "../worker/self-report.ts";
+import { startSelfReport, type SelfReport } from "../worker/self-report.ts";
 import { VERSION } from "./version.ts";
 import type { WorkerContext } from "../worker/worker-context.ts";
 import type { Logger } from "../telemetry/logger.ts";
@@ -25,6 +25,8 @@ const API_TIMEOUT_MS = 5_000;
 const REFUSED_INTERVAL_MS = 60_000;
 /** How long a start waits for the API to say which scopes are the worker's own. */
 const FIRST_LOOK_MS = 3_000;
+/** After which a worker that could not register yet tells the API of itself all the same. */
+const REPORT_LATEST_MS = 1_000;
 
 export interface RunningWorker {
   readonly engine: WorkflowWorkerEngine;
@@ -105,20 +107,26 @@ export async function startWorker(
     { providers: bound, resolve: (name) => context.resolveByName(name) },
     logger,
   );
-  const report =
-    api === null
-      ? null
-      : startSelfReport(
-          engine,
-          api,
-          {
-            id: `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`,
-            version: VERSION,
-            computeProviders: registry.names(),
-            scopes: () => ownScopes.scopes(),
-          },
-          logger,
-        );
+  let report: SelfReport | null = null;
+  const beginReport = (): void => {
+    clearTimeout(reportTimer);
+    if (api === null || report !== null) return;
+    const self = {
+      id: `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`,
+      version: VERSION,
+      computeProviders: registry.names(),
+      scopes: () => ownScopes.scopes(),
+    };
+    report = startSelfReport(engine, api, self, logger);
+  };
+  // It has more to say then; but one that cannot register tells that, too.
+  const reportTimer = setTimeout(beginReport, REPORT_LATEST_MS);
+  const stop = async (): Promise<void> => {
+    clearTimeout(reportTimer);
+    ownScopes.stop();
+    await report?.stop();
+    await engine.stop();
+  };
   const isRestate = config.worker.engine === "restate";
   try {
     // Registered with all of its services at once: a worker that comes back would otherwise take some of them away.
@@ -127,17 +135,9 @@ export async function startWorker(
     if (!isRestate || config.workflow.restate.worker_register_on_startup) await engine.register(signal);
   } catch (error) {
     logger.error({ error: messageOf(error) }, "worker could not register");
-    ownScopes.stop();
-    await report?.stop();
-    await engine.stop();
+    await stop();
     throw error;
   }
-  return {
-    engine,
-    async stop() {
-      ownScopes.stop();
-      await report?.stop();
-      await engine.stop();
-    },
-  };
+  beginReport();
+  return { engine, stop };
 }

@@ -367,7 +367,7 @@ describe("help", () => {
     command.commands.length === 0 ? [command] : command.commands.flatMap(leaves);
 
   it("has a description and an example for every command", async () => {
-    const program = buildCli(cli.deps({ out: "", err: "" }, {}));
+    const program = await buildCli(cli.deps({ out: "", err: "" }, {}));
     const paths = leaves(program).map((leaf) =>
       leaf.parent === null || leaf.parent === program ? [leaf.name()] : [leaf.parent.name(), leaf.name()],
     );

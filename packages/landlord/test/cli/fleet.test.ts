@@ -196,7 +196,7 @@ describe("an administrator", () => {
 
 describe("completion", () => {
   it("knows every command and option in every shell", async () => {
-    const tree = commandTree(buildCli(cli.deps({ out: "", err: "" }, {})));
+    const tree = commandTree(await buildCli(cli.deps({ out: "", err: "" }, {})));
     expect(tree.map(({ path }) => path)).toEqual(
       expect.arrayContaining(["apply", "ls", "token create", "context use"]),
     );

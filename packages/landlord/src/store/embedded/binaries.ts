@@ -81,15 +81,13 @@ function programsIn(native: string, version: string): PostgresBinaries {
   return { initdb: join(native, "bin", "initdb"), postgres: join(native, "bin", "postgres"), version };
 }
 
-async function runs(binaries: PostgresBinaries, user: RunAs | null): Promise<boolean> {
+/** One stands for both: initdb lies beside it, and runs it. */
+async function runs({ postgres }: PostgresBinaries, user: RunAs | null): Promise<boolean> {
   const asUser = user === null ? {} : { uid: user.uid, gid: user.gid };
-  const answered = [binaries.postgres, binaries.initdb].map((program) =>
-    run(program, ["--version"], { ...asUser, cwd: "/", env: {} }).then(
-      () => true,
-      () => false,
-    ),
+  return run(postgres, ["--version"], { ...asUser, cwd: "/", env: {} }).then(
+    () => true,
+    () => false,
   );
-  return (await Promise.all(answered)).every(Boolean);
 }
 
 /**

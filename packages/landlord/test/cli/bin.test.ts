@@ -57,7 +57,7 @@ describe("landlord.mjs", () => {
   });
 
   it("prefers what was built", async () => {
-    writeFileSync(path.join(root, "dist/start/main.js"), "console.log('built', process.argv[2]);");
+    writeFileSync(path.join(root, "dist/start/main.cjs"), "console.log('built', process.argv[2]);");
     const { output, exit } = start("x");
     expect(await exit).toEqual([0, null]);
     expect(await output).toBe("built x\n");

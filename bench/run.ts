@@ -64,7 +64,10 @@ try {
   for (const benchmark of chosen(options.only)) {
     const beganMs = performance.now();
     bench.say(`${benchmark.id}: ${benchmark.about}`);
-    figures.push(...(await benchmark.run(bench)));
+    const measured = await benchmark.run(bench);
+    figures.push(...measured);
+    // Whoever waits for the rest, or ends it, has seen this.
+    bench.say(tableOf(measured));
     bench.say(`${benchmark.id}: ${((performance.now() - beganMs) / 1_000).toFixed(1)} s`);
   }
 } finally {

@@ -267,7 +267,10 @@ export function sequenceTransitions(database: Database): Sequenced {
   const batch = pending.slice(0, SEQUENCE_BATCH);
   for (const row of batch) tables.transitions.set(row.id, { ...row, position: ++position });
   if (batch.length === 0) return { count: 0, events: [] };
-  return { count: batch.length, events: listEvents(database, { from: Math.max(1, before), limit: Infinity }) };
+  return {
+    count: batch.length,
+    events: listEvents(database, { from: Math.max(1, before), limit: Infinity }),
+  };
 }
 
 export function collectGarbage(database: Database, historyRetentionMs: number): number {

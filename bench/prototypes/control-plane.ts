@@ -60,7 +60,11 @@ const FINISH = `
 
 /** Gathers what comes while a statement runs. */
 function batched(name: string, text: string): (row: readonly unknown[]) => Promise<void> {
-  let waiting: { readonly row: readonly unknown[]; done(): void; failed(error: unknown): void }[] = [];
+  let waiting: {
+    readonly row: readonly unknown[];
+    readonly done: () => void;
+    readonly failed: (error: unknown) => void;
+  }[] = [];
   let running = 0;
   const flush = (): void => {
     if (waiting.length === 0 || running >= 3) return;

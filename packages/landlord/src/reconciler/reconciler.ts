@@ -135,11 +135,7 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
     logger,
   };
 
-  // A lane with few passes must not spend them on listening.
-  const unawaited: PassDependencies = {
-    ...passDependencies,
-    settings: { ...settings, completionWaitMs: settings.completionWaitMs / UNAWAITED_LISTENS_LESS },
-  };
+  const unawaited = listeningLess(passDependencies);
 
   const resync = createResync({
     store,
@@ -252,6 +248,13 @@ export function createReconciler(dependencies: ReconcilerDependencies): Reconcil
       if (inFlight.size > 0) logger.warn({ passes: inFlight.size }, "passes left to their leases");
     },
   };
+}
+
+/** A lane with few passes must not spend them on listening. */
+function listeningLess(dependencies: PassDependencies): PassDependencies {
+  const { settings } = dependencies;
+  const completionWaitMs = settings.completionWaitMs / UNAWAITED_LISTENS_LESS;
+  return { ...dependencies, settings: { ...settings, completionWaitMs } };
 }
 
 function logTransition(logger: Logger, { tenantId, tenant, transition }: Commit): void {

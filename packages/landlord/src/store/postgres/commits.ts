@@ -146,7 +146,7 @@ function commitRecord(commit: Commit): Record<string, unknown> {
 
 /** A part of the statement that only some commits need. */
 interface Part {
-  isNeeded(commit: Commit): boolean;
+  readonly isNeeded: (commit: Commit) => boolean;
   readonly text: string;
 }
 

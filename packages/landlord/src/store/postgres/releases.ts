@@ -38,7 +38,7 @@ export async function releaseAll(
   releases: readonly Release[],
 ): Promise<readonly CommitOutcome[]> {
   if (releases.length === 0) return [];
-  const { rows } = await release(db, releases);
+  const { rows } = await giveBack(db, releases);
   const found = new Map(rows.map((row) => [`${row.tenant_id}/${row.lease_token}`, row.is_current]));
   return releases.map(({ tenantId, leaseToken }) => {
     const isCurrent = found.get(`${tenantId}/${leaseToken}`);
@@ -47,7 +47,7 @@ export async function releaseAll(
   });
 }
 
-const release = compiledOnce<readonly Release[], ReleasedRow>(
+const giveBack = compiledOnce<readonly Release[], ReleasedRow>(
   (value) => sql`
     WITH input AS MATERIALIZED (
       SELECT * FROM unnest(

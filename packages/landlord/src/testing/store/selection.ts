@@ -144,7 +144,9 @@ const keepsGenerations: StoreBehaviour = {
     // Compute that is ahead of a restored database makes the reconciler raise it.
     const ahead = await claimOne(store);
     const tenant = { ...ahead.stored.tenant, generation: 7 };
-    assert.deepEqual(await store.commit([commitOf(ahead, { tenant, generationRaised: true })]), ["committed"]);
+    assert.deepEqual(await store.commit([commitOf(ahead, { tenant, generationRaised: true })]), [
+      "committed",
+    ]);
     const [raised, ...before] = await store.listGenerations({ tenantId: id });
     assert.deepEqual(
       [raised?.generation, raised?.configHash, raised?.actor, before.length],

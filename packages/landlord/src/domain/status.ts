@@ -24,15 +24,10 @@ export function isAllowedTransition(from: TenantStatus, to: TenantStatus): boole
 
 /** A settled tenant waits for nobody but its clients. */
 export function isSettled(tenant: Pick<Tenant, "status" | "generation" | "observedGeneration">): boolean {
-  if (!isResting(tenant.status)) return false;
-  return tenant.status === "failed" || tenant.observedGeneration === tenant.generation;
-}
-
-/** Where a tenant may stay; in every other status it is on its way. */
-export function isResting(status: TenantStatus): boolean {
-  switch (status) {
+  switch (tenant.status) {
     case "ready":
     case "archived":
+      return tenant.observedGeneration === tenant.generation;
     case "failed":
       return true;
     case "requested":

@@ -6,7 +6,6 @@
  * collected, and nobody may go on from here.
  */
 import { messageOf, UnavailableError } from "../domain/errors.ts";
-import type { TenantStatus } from "../domain/tenant.ts";
 import type { EventStore, SequencedTransition } from "../store/store.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { cursorOf, firstCursor, formatToken, type EventCursor } from "./event-token.ts";
@@ -15,8 +14,7 @@ import { renderTransition } from "./render.ts";
 export interface FeedEvent extends EventCursor {
   readonly tenantId: string;
   readonly tenantName: string;
-  /** Null when the tenant has gone. */
-  readonly toStatus: TenantStatus | null;
+  readonly reason: string;
   readonly labels: Readonly<Record<string, string>>;
   /** As it goes over the wire; made once for all watchers. */
   readonly frame: Buffer;
@@ -218,7 +216,7 @@ function toFeedEvent(instanceId: string, transition: SequencedTransition): FeedE
     ...cursor,
     tenantId: transition.tenantId,
     tenantName: transition.tenantName,
-    toStatus: transition.toStatus,
+    reason: transition.reason,
     labels: transition.labels,
     frame: Buffer.from(`id: ${formatToken(cursor)}\nevent: transition\ndata: ${data}\n\n`),
   };

@@ -3,7 +3,7 @@
  * only when an event of it comes. Whoever waits is registered before the first read, so no change falls in between.
  */
 import type { WaitGoal } from "../contract/events.ts";
-import { isResting, isSettled } from "../domain/status.ts";
+import { isSettled } from "../domain/status.ts";
 import type { Tenant } from "../domain/tenant.ts";
 import type { StoredTenant, TenantStore } from "../store/store.ts";
 import type { EventFeed, FeedListener } from "./event-feed.ts";
@@ -25,6 +25,9 @@ export interface Waiting {
   /** Nobody waits here any more. */
   isStopped(): boolean;
 }
+
+/** Reasons of transitions that change nothing that anybody waits for: the tenant has set out, and keeps its labels. */
+const NO_END: ReadonlySet<string> = new Set(["created", "operation_started"]);
 
 /** A failed tenant stays as it is until somebody asks for something else: every wait ends there. */
 export function isWaitOver(goal: WaitGoal, tenant: Tenant): boolean {
@@ -48,9 +51,8 @@ export function createWaiting(feed: EventFeed, store: Pick<TenantStore, "getTena
   let isStopped = false;
   const listener: FeedListener = {
     onEvents(events) {
-      for (const { tenantId, tenantName, toStatus } of events) {
-        // On the way somewhere: no wait ends there.
-        if (toStatus !== null && !isResting(toStatus)) continue;
+      for (const { tenantId, tenantName, reason } of events) {
+        if (NO_END.has(reason)) continue;
         for (const wake of [...(sleepers.get(tenantId) ?? []), ...(sleepers.get(tenantName) ?? [])]) wake();
       }
     },

@@ -9,7 +9,6 @@ import { createLogger, type Logger } from "../telemetry/logger.ts";
 import { findPlugins } from "../config/plugins.ts";
 import { BUILT_IN_COMPUTE, computeRegistry, computeSchemas, withPackageKey } from "./compute-registry.ts";
 import { environment } from "../config/environment.ts";
-import { limitHeapGrowth } from "./heap.ts";
 import {
   areSettingsToFollow,
   exitSoon,
@@ -41,7 +40,6 @@ function loggerOf(config: Pick<WorkerConfig, "log">): Logger {
 }
 
 async function runServe(options: RunOptions, untilUp: UntilUp): Promise<number> {
-  limitHeapGrowth();
   const { plugins, ...schemas } = await prepare(options);
   const { config } = loadConfig({ role: "server", ...schemas, ...options });
   const logger = loggerOf(config);

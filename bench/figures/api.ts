@@ -110,7 +110,7 @@ async function trialsOf({ ids, urls }: Fleet): Promise<readonly Trial[]> {
 async function measure(trial: Trial, { urls, pids }: Fleet, bench: Bench): Promise<Figure> {
   // Nine: the interval may leave out the highest and the lowest.
   const { rounds, sliceMs, warmUpMs } = bench.isQuick
-    ? { rounds: 9, sliceMs: 150, warmUpMs: 1_000 }
+    ? { rounds: 9, sliceMs: 150, warmUpMs: 800 }
     : { rounds: 15, sliceMs: 1_000, warmUpMs: 5_000 };
   const loads: Sides<Load> = {
     landlord: await openLoad(urls.landlord, trial.connections),

@@ -71,7 +71,7 @@ async function open(bench: Bench, size: number): Promise<Subject> {
 }
 
 async function measure(bench: Bench, subjects: readonly Subject[]): Promise<Figure[]> {
-  const rounds = bench.isQuick ? 4 : 15;
+  const rounds = bench.isQuick ? 3 : 15;
   const due = bench.isQuick ? 2_000 : 6_000;
   const bySize = new Map<number, ClaimRound[]>(subjects.map(({ size }) => [size, []]));
   // The first one warms up.

@@ -34,7 +34,7 @@ async function measure(
   probe: Probe,
 ): Promise<Figure[]> {
   const rounds = bench.isQuick ? 2 : 6;
-  const samples = bench.isQuick ? 40 : 200;
+  const samples = bench.isQuick ? 30 : 200;
   const halves: Round[] = [];
   const tails: Round[] = [];
   for (let round = 0; round < rounds; round++) {

@@ -29,7 +29,7 @@ interface Window {
 
 async function measure(bench: Bench, { small, large }: Quiet): Promise<Figure[]> {
   const windows = bench.isQuick ? 2 : 7;
-  const windowMs = bench.isQuick ? 8_000 : 30_000;
+  const windowMs = bench.isQuick ? 7_000 : 30_000;
   const seen: { readonly few: Window; readonly many: Window }[] = [];
   for (let window = 0; window < windows; window++) {
     const ends = [await begin(small), await begin(large)] as const;

@@ -7,6 +7,7 @@ import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { build, transform, type Metafile, type OutputFile, type PluginBuild } from "esbuild";
+import { AS_IT_IS } from "../packages/landlord/src/start/code-cache.ts";
 import { ROOT } from "./source-files.ts";
 
 const SOURCE = "packages/landlord/src";
@@ -23,9 +24,6 @@ export const EXTERNAL_PACKAGES = [
 ];
 /** An optional part of `pg` that nobody has to install. */
 const NEVER_INSTALLED = ["pg-native"];
-
-/** The one file that may import: it is loaded as it is, see import-module.ts. */
-const IMPORTS = "import-module-";
 
 /** What Node says of itself from version 21 on. Without it `pg` loads all of `fetch`, to find out where it runs. */
 const NAVIGATOR = JSON.stringify({ userAgent: "Node.js" });
@@ -99,7 +97,7 @@ async function toCommonJs({ path, text }: OutputFile): Promise<string> {
     format: "cjs",
     platform: "node",
     target: "node20",
-    supported: { "dynamic-import": basename(path).startsWith(IMPORTS) },
+    supported: { "dynamic-import": basename(path).startsWith(AS_IT_IS) },
     define: { "import.meta.url": "importMetaUrl" },
     banner: 'const importMetaUrl = require("node:url").pathToFileURL(__filename).href;',
     logLevel: "error",

@@ -6,6 +6,7 @@ import { hasColour, DEFAULT_API_URL, type CliDeps } from "./context.ts";
 import { EXIT_CODES, exitCodeOf, renderFailure } from "./failure.ts";
 import { parseOutputFormat, type OutputFormat } from "./output.ts";
 import { addProcessCommands } from "./process-commands.ts";
+import { PROCESS_COMMANDS } from "./processes.ts";
 
 export type { CliDeps, RunOptions } from "./context.ts";
 
@@ -13,9 +14,6 @@ const EXIT_CODE_HELP = `
 Exit codes: 0 ok, 1 failure, 2 wrong usage or configuration, also a tenant's, 3 not found, 4 conflict, 5 server unreachable,
 6 wait timed out, 7 tenant failed, 8 diff failed.
 `;
-
-/** What starts processes, and is loaded by each of them: it gets by without the commands of clients. */
-const PROCESSES: readonly (string | undefined)[] = ["dev", "serve", "worker"];
 
 /** The whole command line as a commander program, for documentation and completion; `runCli` runs it. */
 export async function buildCli(deps: CliDeps): Promise<Command> {
@@ -60,7 +58,8 @@ async function assemble(
     exitCode = code;
   };
   addProcessCommands(program, deps, report);
-  if (!PROCESSES.includes(command)) {
+  // Each process of ours loads this: it gets by without the commands of clients.
+  if (command === undefined || !PROCESS_COMMANDS.includes(command)) {
     const { addClientCommands } = await import("./client-commands.ts");
     addClientCommands(program, deps, report);
   }

@@ -92,10 +92,12 @@ export function createEventFeed(parts: {
 
   /** What comes after this place in rows that begin with it; null when they do not, or leave out a position. */
   function following(cursor: EventCursor, rows: readonly SequencedTransition[]): readonly FeedEvent[] | null {
-    const events = rows.map((row) => toFeedEvent(instanceId, row));
-    const anchor = cursor.position === 0 ? first : events.shift();
+    const [oldest] = rows;
+    const anchor = cursor.position === 0 ? first : oldest && cursorOf(instanceId, oldest);
     if (anchor?.position !== cursor.position || anchor.fingerprint !== cursor.fingerprint) return null;
-    return events.some(({ position }, index) => position !== cursor.position + 1 + index) ? null : events;
+    const next = cursor.position === 0 ? rows : rows.slice(1);
+    if (next.some(({ position }, index) => position !== cursor.position + 1 + index)) return null;
+    return next.map((row) => toFeedEvent(instanceId, row));
   }
 
   /** A collection of garbage may have left holes among the oldest: what is usable begins after the last of them. */

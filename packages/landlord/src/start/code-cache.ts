@@ -29,8 +29,8 @@ const WRITABLE_BY_OTHERS = 0o022;
 const BUILD = /^[0-9a-f]{64}-v/;
 /** A month. */
 const KEPT_MS = 30 * 24 * 3_600_000;
-/** The one file that imports; see import-module.ts. */
-const AS_IT_IS = "import-module-";
+/** The one file that imports, and is loaded as it is; see import-module.ts. */
+export const AS_IT_IS = "import-module-";
 
 type Extension = (module: NodeJS.Module, file: string) => void;
 

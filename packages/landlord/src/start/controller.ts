@@ -5,7 +5,7 @@ import type { Config } from "../config/schema.ts";
 import type { ComputeCatalog } from "../http/dependencies.ts";
 import { createReconciler, type Reconciler, type ReconcilerDependencies } from "../reconciler/reconciler.ts";
 import { nodeRuntime } from "../reconciler/runtime.ts";
-import { createSweep, type Sweep } from "../reconciler/sweep.ts";
+import { createSweep, type Sweep, type SweepDependencies } from "../reconciler/sweep.ts";
 import type { Store } from "../store/store.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { WorkflowManager } from "../workflow/manager.ts";
@@ -22,12 +22,36 @@ export interface ControllerParts {
   readonly logger: Logger;
 }
 
-export function startReconciler(
+export type ControllerHooks = Required<Pick<ReconcilerDependencies, "onTransition" | "onSettled">> &
+  Pick<SweepDependencies, "onAdopted">;
+
+/**
+ * What is wrong with the configuration is thrown at once; the work begins when the engine is up.
+ *
+ * @param apiBaseUrl at which workers reach this server
+ */
+export function startController(
+  parts: ControllerParts,
+  apiBaseUrl: string,
+  hooks: ControllerHooks,
+  engineUp: Promise<void>,
+): { readonly reconciler: Reconciler; readonly sweep: Sweep } {
+  const reconciler = openReconciler(parts, apiBaseUrl, hooks);
+  const sweep = openSweep(parts, hooks);
+  // One that was stopped meanwhile does nothing.
+  void engineUp.then(() => {
+    reconciler.start();
+    sweep.start();
+  });
+  return { reconciler, sweep };
+}
+
+function openReconciler(
   { config, store, manager, catalog, logger }: ControllerParts,
   apiBaseUrl: string,
-  hooks: Pick<ReconcilerDependencies, "onTransition" | "onSettled">,
+  { onTransition, onSettled }: ControllerHooks,
 ): Reconciler {
-  const reconciler = createReconciler({
+  return createReconciler({
     store,
     manager,
     settings: reconcilerSettings(config, apiBaseUrl),
@@ -37,20 +61,19 @@ export function startReconciler(
       const { engineConfigHash, boundToScope } = known;
       return { engineConfigHash, boundToScope };
     },
-    ...hooks,
+    onTransition,
+    onSettled,
     runtime: nodeRuntime,
     logger,
   });
-  reconciler.start();
-  return reconciler;
 }
 
-export function startSweep(
+function openSweep(
   { config, store, manager, catalog, logger }: ControllerParts,
-  onAdopted: () => void,
+  { onAdopted }: ControllerHooks,
 ): Sweep {
   const { controller } = config;
-  const sweep = createSweep({
+  return createSweep({
     store,
     engine: manager.provider(null),
     computeProviders: catalog
@@ -66,8 +89,6 @@ export function startSweep(
     runtime: nodeRuntime,
     logger,
   });
-  sweep.start();
-  return sweep;
 }
 
 function reconcilerSettings(

@@ -3,7 +3,7 @@ import { setFlagsFromString } from "node:v8";
 
 /**
  * By itself V8 lets the heap grow to several times what lives in it before it collects all of it, and keeps the memory
- * when nothing happens any more. It reads this at every collection, so a running process can be told.
+ * when nothing happens any more.
  */
 export const HEAP_GROWTH_FLAG = "--heap-growing-percent";
 /** A burst of 5,000 creates leaves 10 MB instead of 30 to 90, and processor time does not show it. */

@@ -4,7 +4,7 @@ import { computeBlocks } from "../config/schema.ts";
 import { UnavailableError, messageOf } from "../domain/errors.ts";
 import { createApp } from "../http/app.ts";
 import { createEventFeed, type EventFeed } from "../http/event-feed.ts";
-import { createBackground } from "../reconciler/background.ts";
+import { createBackground, type Background } from "../reconciler/background.ts";
 import type { Reconciler } from "../reconciler/reconciler.ts";
 import { nodeRuntime } from "../reconciler/runtime.ts";
 import type { Sequenced, Store } from "../store/store.ts";
@@ -16,7 +16,7 @@ import { createWorkflowRegistry } from "../workflow/registry.ts";
 import { sealingProvider } from "../workflow/sealing-provider.ts";
 import { readTls, startAccess } from "./access.ts";
 import { computeRegistry, createComputeCatalog } from "./compute-registry.ts";
-import { startReconciler, startSweep } from "./controller.ts";
+import { startController } from "./controller.ts";
 import { databaseUrl } from "./database-url.ts";
 import { appDependencies, closeHttp, httpSettings, listen, refuseOpenBind } from "./http.ts";
 import { stopInPhases, withoutWaiting, type StopPhase, type UntilUp } from "./lifetime.ts";
@@ -80,18 +80,7 @@ async function startParts(
   const { manager, stopWorkflow } = await createManager(config, logger, plugins);
   stops.push({ name: "workflow", run: stopWorkflow });
   let listener: EventListener | null = null;
-  const events = createEventFeed({
-    store,
-    instanceId: store.instanceId,
-    logger,
-    isListening: () => listener?.isListening() === true,
-  });
-  const background = createBackground(
-    { ...store, sequenceTransitions: () => sequenceAndTell(store, events) },
-    { historyRetentionMs: config.controller.history_retention },
-    nodeRuntime,
-    logger,
-  );
+  const { events, background } = openEvents(config, store, logger, () => listener?.isListening() === true);
   stops.push({ name: "background", run: () => background.stop() });
   const access = startAccess(config, store, logger);
   stops.push({ name: "access", limitMs: QUIET_STOP_MS, run: () => access.stop() });
@@ -124,21 +113,24 @@ async function startParts(
   // Watchers are sent away first: the API would wait for them.
   stops.push({ name: "events", limitMs: QUIET_STOP_MS, run: () => events.stop() });
   const address = await listen(app, config);
-  const startController = (): void => {
-    if (signal.aborted || !config.controller.enabled) return;
-    const parts = { config, store, manager, catalog, logger };
-    reconciler = startReconciler(parts, config.http.public_url ?? address, {
-      onTransition: () => background.wake(),
-      onSettled: (tenantId) => events.touch(tenantId),
-    });
-    const sweep = startSweep(parts, onEvent);
+  if (config.controller.enabled) {
+    const controller = startController(
+      { config, store, manager, catalog, logger },
+      config.http.public_url ?? address,
+      {
+        onTransition: () => background.wake(),
+        onSettled: (tenantId) => events.touch(tenantId),
+        onAdopted: onEvent,
+      },
+      untilUp("engine", signal),
+    );
+    reconciler = controller.reconciler;
     stops.push({
       name: "sweep",
       limitMs: config.controller.workflow_trigger_timeout + QUIET_STOP_MS,
-      run: () => sweep.stop(),
+      run: () => controller.sweep.stop(),
     });
-  };
-  void untilUp("engine", signal).then(startController);
+  }
   background.start();
   const onTransition = (): void => {
     reconciler?.wake();
@@ -148,6 +140,22 @@ async function startParts(
   stops.push({ name: "listener", limitMs: QUIET_STOP_MS, run: async () => listener?.stop() });
   logger.info({ url: address, compute: catalog.names(), engine: manager.defaultProvider }, "server is up");
   return address;
+}
+
+function openEvents(
+  config: Config,
+  store: Store,
+  logger: Logger,
+  isListening: () => boolean,
+): { readonly events: EventFeed; readonly background: Background } {
+  const events = createEventFeed({ store, instanceId: store.instanceId, logger, isListening });
+  const background = createBackground(
+    { ...store, sequenceTransitions: () => sequenceAndTell(store, events) },
+    { historyRetentionMs: config.controller.history_retention },
+    nodeRuntime,
+    logger,
+  );
+  return { events, background };
 }
 
 /** What a server numbers itself it need not read, and hears of it without LISTEN. */

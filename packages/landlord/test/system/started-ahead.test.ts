@@ -81,6 +81,10 @@ test(
     await delay(QUIET_MS);
     expect(await statusNow()).toBe("requested");
     expect(isRegistered).toBe(false);
+    // It tells of itself all the same, and says what it lacks.
+    const workersNow = async (): Promise<unknown> =>
+      ((await (await fetch(`${server.url}/v1/workers`)).json()) as { workers: unknown }).workers;
+    await expect.poll(workersNow, { timeout: 10_000 }).toMatchObject([{ registered_at: null }]);
 
     up("engine");
     await worker;

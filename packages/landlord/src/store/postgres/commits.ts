@@ -3,7 +3,7 @@ import { CompiledQuery, type Kysely } from "kysely";
 import { LANES } from "../../domain/tenant.ts";
 import type { Commit, CommitOutcome } from "../store.ts";
 import { isUnavailable, type Database } from "./database.ts";
-import { isRelease, releaseAll } from "./releases.ts";
+import { isRelease, outcomesOf, releaseAll, type OutcomeRow } from "./releases.ts";
 import { fromTenant } from "./rows.ts";
 
 /** Columns that the reconciler writes; a client's write changes `revision` and so undoes the commit. */
@@ -300,16 +300,5 @@ async function commitBatch(
   const { rows } = await db.executeQuery<OutcomeRow>(
     CompiledQuery.raw(text, [toJsonb(commits.map(commitRecord))]),
   );
-  const found = new Map(rows.map((row) => [`${row.tenant_id}/${row.lease_token}`, row.is_current]));
-  return commits.map(({ tenantId, leaseToken }) => {
-    const isCurrent = found.get(`${tenantId}/${leaseToken}`);
-    if (isCurrent === undefined) return "lost";
-    return isCurrent ? "committed" : "outdated";
-  });
-}
-
-interface OutcomeRow {
-  readonly tenant_id: string;
-  readonly lease_token: number;
-  readonly is_current: boolean;
+  return outcomesOf(commits, rows);
 }

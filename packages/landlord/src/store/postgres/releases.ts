@@ -22,10 +22,24 @@ export function isRelease(commit: Commit): commit is Release {
   );
 }
 
-interface ReleasedRow {
-  tenant_id: string;
-  lease_token: number;
-  is_current: boolean;
+/** What the statements of commits answer of each that was still held. */
+export interface OutcomeRow {
+  readonly tenant_id: string;
+  readonly lease_token: number;
+  readonly is_current: boolean;
+}
+
+/** In the order of the commits. */
+export function outcomesOf(
+  commits: readonly Commit[],
+  rows: readonly OutcomeRow[],
+): readonly CommitOutcome[] {
+  const found = new Map(rows.map((row) => [`${row.tenant_id}/${row.lease_token}`, row.is_current]));
+  return commits.map(({ tenantId, leaseToken }) => {
+    const isCurrent = found.get(`${tenantId}/${leaseToken}`);
+    if (isCurrent === undefined) return "lost";
+    return isCurrent ? "committed" : "outdated";
+  });
 }
 
 /**
@@ -38,16 +52,10 @@ export async function releaseAll(
   releases: readonly Release[],
 ): Promise<readonly CommitOutcome[]> {
   if (releases.length === 0) return [];
-  const { rows } = await giveBack(db, releases);
-  const found = new Map(rows.map((row) => [`${row.tenant_id}/${row.lease_token}`, row.is_current]));
-  return releases.map(({ tenantId, leaseToken }) => {
-    const isCurrent = found.get(`${tenantId}/${leaseToken}`);
-    if (isCurrent === undefined) return "lost";
-    return isCurrent ? "committed" : "outdated";
-  });
+  return outcomesOf(releases, (await giveBack(db, releases)).rows);
 }
 
-const giveBack = compiledOnce<readonly Release[], ReleasedRow>(
+const giveBack = compiledOnce<readonly Release[], OutcomeRow>(
   (value) => sql`
     WITH input AS MATERIALIZED (
       SELECT * FROM unnest(

@@ -84,6 +84,13 @@ test("two run side by side, each worker without a way to any database", { timeou
   expect(environment).toContain("SUPERVISED_OVER_IPC");
   expect(environment).not.toMatch(/DATABASE|postgres:\/\//i);
   expect(readFileSync(`/proc/${worker}/cmdline`, "latin1")).not.toMatch(/database/i);
+  // What they write, and what Node writes of them when they crash, is in their logs.
+  for (const [name, pid] of Object.entries({ server, worker })) {
+    const log = join(folder, "one/logs", `${name}.log`);
+    for (const descriptor of [1, 2]) expect(readlinkSync(`/proc/${pid}/fd/${descriptor}`)).toBe(log);
+    expect(readFileSync(log, "utf8")).toMatch(/"server is up"|"worker registered with Restate"/);
+  }
+  expect(one.output()).not.toMatch(/"msg":/);
   // It has no connection to PostgreSQL, and without the password it could not make one.
   const databasePort = Number(/PostgreSQL\s+127\.0\.0\.1:(\d+)/.exec(one.output())?.[1]);
   expect(databasePort).toBeGreaterThan(0);

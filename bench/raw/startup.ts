@@ -1,6 +1,7 @@
 /**
- * The raw limit of a start: initdb, PostgreSQL and restate-server, spawned at the same time with the same settings as
- * Landlord's embedded ones, until both answer. It shares nothing with Landlord, and takes no care of anything.
+ * The raw limit of a start: initdb, PostgreSQL and restate-server, spawned at the same time, until both answer. They keep as
+ * much as Landlord's embedded ones do (partitions, memory, fsync), and tick as they come. It shares nothing with Landlord,
+ * and takes no care of anything.
  */
 import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { existsSync, mkdirSync, chownSync, readFileSync, realpathSync } from "node:fs";
@@ -17,13 +18,21 @@ export interface RawStart {
   stop(): Promise<void>;
 }
 
-/** Warm when the folder is one that was started and stopped before. @param folder that the user of PostgreSQL can reach */
-export async function startBare(folder: string): Promise<RawStart> {
+/**
+ * Warm when the folder is one that was started and stopped before.
+ *
+ * @param folder that the user of PostgreSQL can reach
+ * @param tuning further environment variables of restate-server
+ */
+export async function startBare(
+  folder: string,
+  tuning: Readonly<Record<string, string>> = {},
+): Promise<RawStart> {
   const ports = await freePorts(4);
   const startedMs = performance.now();
   const [postgres, restate] = await Promise.all([
     startPostgres(folder, ports[0] as number),
-    startRestate(folder, ports.slice(1)),
+    startRestate(folder, ports.slice(1), tuning),
   ]);
   const readyMs = performance.now() - startedMs;
   return {
@@ -94,7 +103,11 @@ function userOfPostgres(): { readonly uid?: number; readonly gid?: number } {
   return { uid: Number(entry?.[2]), gid: Number(entry?.[3]) };
 }
 
-async function startRestate(folder: string, ports: readonly number[]): Promise<ChildProcess> {
+async function startRestate(
+  folder: string,
+  ports: readonly number[],
+  tuning: Readonly<Record<string, string>>,
+): Promise<ChildProcess> {
   const [ingress, admin, node] = ports.map((port) => `127.0.0.1:${port}`);
   const wrapper = createRequire(import.meta.url).resolve("@restatedev/restate-server/package.json");
   const manifest = createRequire(wrapper).resolve(
@@ -119,6 +132,7 @@ async function startRestate(folder: string, ports: readonly number[]): Promise<C
       RESTATE_DISABLE_TELEMETRY: "true",
       RESTATE_LOG_FILTER: "warn",
       RESTATE_DEFAULT_NUM_PARTITIONS: "4",
+      ...tuning,
     },
   });
   await until(async () => {

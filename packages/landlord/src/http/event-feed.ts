@@ -71,13 +71,14 @@ const READERS = 3;
 
 export function createEventFeed(parts: {
   readonly store: EventStore;
-  readonly instanceId: string;
+  /** Asked when events are read. */
+  readonly instanceId: () => string;
   readonly logger: Logger;
   /** Whether notifications come; without them the database is asked more often. */
   isListening?(): boolean;
 }): EventFeed {
   const { store, instanceId, logger } = parts;
-  const first = firstCursor(instanceId);
+  const first = (): EventCursor => firstCursor(instanceId());
   const listeners = new Set<FeedListener>();
   const readers = createLimit(READERS);
   const memory = createMemory();
@@ -93,11 +94,11 @@ export function createEventFeed(parts: {
   /** What comes after this place in rows that begin with it; null when they do not, or leave out a position. */
   function following(cursor: EventCursor, rows: readonly SequencedTransition[]): readonly FeedEvent[] | null {
     const [oldest] = rows;
-    const anchor = cursor.position === 0 ? first : oldest && cursorOf(instanceId, oldest);
+    const anchor = cursor.position === 0 ? first() : oldest && cursorOf(instanceId(), oldest);
     if (anchor?.position !== cursor.position || anchor.fingerprint !== cursor.fingerprint) return null;
     const next = cursor.position === 0 ? rows : rows.slice(1);
     if (next.some(({ position }, index) => position !== cursor.position + 1 + index)) return null;
-    return next.map((row) => toFeedEvent(instanceId, row));
+    return next.map((row) => toFeedEvent(instanceId(), row));
   }
 
   /** A collection of garbage may have left holes among the oldest: what is usable begins after the last of them. */
@@ -109,9 +110,9 @@ export function createEventFeed(parts: {
     const hole = rows.findLastIndex(
       (row, index) => index > 0 && rows[index - 1]?.position !== row.position - 1,
     );
-    const events = rows.slice(Math.max(hole, 0)).map((row) => toFeedEvent(instanceId, row));
+    const events = rows.slice(Math.max(hole, 0)).map((row) => toFeedEvent(instanceId(), row));
     const [oldest] = events;
-    if (oldest === undefined || oldest.position === 1) return { cursor: first, events };
+    if (oldest === undefined || oldest.position === 1) return { cursor: first(), events };
     return { cursor: oldest, events: events.slice(1) };
   }
 

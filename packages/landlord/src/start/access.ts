@@ -17,11 +17,13 @@ const COLLECT_INTERVAL_MS = 60_000;
 
 export interface RunningAccess {
   readonly access: Access;
+  /** Once the store is open. */
+  start(): void;
   /** After the last request, before the store closes. */
   stop(): Promise<void>;
 }
 
-export function startAccess(config: Config, store: AccessStore, logger: Logger): RunningAccess {
+export function createAccess(config: Config, store: AccessStore, logger: Logger): RunningAccess {
   const audit = createAuditLog(store, logger);
   const nowMs = performance.now.bind(performance);
   const keys = createKeyVerifier({
@@ -37,10 +39,13 @@ export function startAccess(config: Config, store: AccessStore, logger: Logger):
         oidc: oidcVerifier(config, nowMs),
       })
     : null;
-  const stopCollecting = collectAudit(config.auth.audit_retention, store, logger);
-  if (authenticator !== null) void warnWithoutEntrance(config, store, logger);
+  let stopCollecting: () => void = () => undefined;
   return {
     access: { authenticator, store, audit, rateLimit: rateLimitOf(config) },
+    start() {
+      stopCollecting = collectAudit(config.auth.audit_retention, store, logger);
+      if (authenticator !== null) void warnWithoutEntrance(config, store, logger);
+    },
     async stop() {
       stopCollecting();
       await keys.stop();

@@ -4,6 +4,7 @@ import { isProblemCode, type ProblemCode } from "../contract/problem-codes.ts";
 import { LandlordError, UnavailableError } from "../domain/errors.ts";
 import type { Tenant } from "../domain/tenant.ts";
 import { logs, observe, plan } from "../workflow/ask-compute.ts";
+import type { WorkStore } from "../store/store.ts";
 import type { WorkflowProvider } from "../workflow/provider.ts";
 
 /** Below the 15 s after which existing clients give up, so that they hear why. */
@@ -11,12 +12,12 @@ const QUESTION_TIMEOUT_MS = 10_000;
 
 export function createComputeQuestions(
   engine: Pick<WorkflowProvider, "query">,
-  instanceId: string,
+  store: Pick<WorkStore, "instanceId">,
   catalog: ComputeCatalog,
 ): ComputeQuestions {
   const questionAbout = (tenant: Tenant) => ({
     computeProvider: tenant.computeProvider,
-    instanceId,
+    instanceId: store.instanceId,
     scope:
       catalog.get(tenant.computeProvider)?.boundToScope === true ? (tenant.observed.scopes[0] ?? null) : null,
     signal: AbortSignal.timeout(QUESTION_TIMEOUT_MS),

@@ -39,7 +39,7 @@ export function appDependencies(
       BREAKERS_MAX_AGE_MS,
       performance.now.bind(performance),
     ),
-    compute: createComputeQuestions(manager.provider(null), store.instanceId, catalog),
+    compute: createComputeQuestions(manager.provider(null), store, catalog),
     engine: {
       name: manager.defaultProvider,
       names: manager.providerNames,

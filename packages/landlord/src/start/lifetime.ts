@@ -1,14 +1,19 @@
 /** How a process lives and ends: phased stop, bounded, and a second signal ends it at once. */
 import { once } from "node:events";
+import { closeSync, openSync } from "node:fs";
 import { environment } from "../config/environment.ts";
 import { messageOf } from "../domain/errors.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import {
+  SUPERVISED_VARIABLE,
+  type ReadyMessage,
+  type SupervisedPart,
+  type SupervisorMessage,
+} from "./supervision.ts";
 
-/** Set by a supervisor that wants its children to end with it. */
-export const SUPERVISED_VARIABLE = "SUPERVISED_OVER_IPC";
-
-/** Set by a supervisor that starts this process before it knows all settings, and sends them when it does. */
-export const SETTINGS_FOLLOW_VARIABLE = "SETTINGS_OVER_IPC";
+// Not by way of `process.stdout`: to ask it for its descriptor would open it.
+const STDOUT = 1;
+const STDERR = 2;
 
 /** 128 + SIGINT, as shells report it. */
 const INTERRUPTED_EXIT_CODE = 130;
@@ -83,23 +88,10 @@ export function exitSoon(exitCode: number): void {
   setTimeout(() => process.exit(exitCode), EXIT_GRACE_MS).unref();
 }
 
-/** False for a process whose environment says everything. */
-export function areSettingsToFollow(): boolean {
-  return environment()[SETTINGS_FOLLOW_VARIABLE] !== undefined;
+/** False for a process whose environment and command line say everything. */
+export function isSupervised(): boolean {
+  return environment()[SUPERVISED_VARIABLE] !== undefined;
 }
-
-/** What a supervisor sends to a process that it started ahead. */
-export type SupervisorMessage =
-  | {
-      readonly kind: "settings";
-      /** Environment variables. */
-      readonly settings: Readonly<Record<string, string>>;
-    }
-  /** From now on this can be used. */
-  | { readonly kind: "up"; readonly part: SupervisedPart };
-
-/** What processes of ours may be started before: the workflow engine, and the server's API. */
-export type SupervisedPart = "engine" | "api";
 
 /** Waits until the part can be used; at most until the signal aborts. */
 export type UntilUp = (part: SupervisedPart, signal: AbortSignal) => Promise<void>;
@@ -107,24 +99,46 @@ export type UntilUp = (part: SupervisedPart, signal: AbortSignal) => Promise<voi
 /** For a process that is started after everything that it uses, or that can wait for it by itself. */
 export const withoutWaiting: UntilUp = () => Promise.resolve();
 
+export interface Orders {
+  /** The command line. */
+  readonly words: readonly string[];
+  readonly untilUp: UntilUp;
+}
+
 /**
- * Waits for the settings of a supervisor, and puts them into the environment. Ends the process when it is gone. Answers
- * what waits until the supervisor says that a part is up.
+ * Waits for the orders of a supervisor: settings become part of the environment, and what is written goes to the log.
+ * Ends the process when the supervisor is gone.
  */
-export async function receiveSettings(): Promise<UntilUp> {
-  const ups = { engine: new AbortController(), api: new AbortController() };
-  const settings = new Promise<Readonly<Record<string, string>>>((resolve) => {
+export async function receiveOrders(): Promise<Orders> {
+  const ups = {
+    database: new AbortController(),
+    engine: new AbortController(),
+    api: new AbortController(),
+  };
+  const received = new Promise<SupervisorMessage & { readonly kind: "orders" }>((resolve) => {
     process.on("message", (message: SupervisorMessage) => {
-      if (message.kind === "settings") resolve(message.settings);
+      if (message.kind === "orders") resolve(message);
       else ups[message.part].abort();
     });
   });
   const end = (): void => process.exit(INTERRUPTED_EXIT_CODE);
   if (!process.connected) end();
   process.once("disconnect", end);
-  Object.assign(environment(), await settings);
+  const { words, settings, logFile } = await received;
   process.off("disconnect", end);
-  return (part, signal) => aborted(AbortSignal.any([ups[part].signal, signal]));
+  writeTo(logFile);
+  Object.assign(environment(), settings);
+  return { words, untilUp: (part, signal) => aborted(AbortSignal.any([ups[part].signal, signal])) };
+}
+
+/** Also what Node and its native parts say of a crash: so the descriptors themselves are exchanged. */
+function writeTo(file: string): void {
+  for (const descriptor of [STDOUT, STDERR]) {
+    closeSync(descriptor);
+    // A file gets the lowest descriptor that is free (POSIX, open).
+    const opened = openSync(file, "a", 0o600);
+    if (opened !== descriptor) throw new Error(`${file} was opened as ${opened}, not as ${descriptor}`);
+  }
 }
 
 async function aborted(signal: AbortSignal): Promise<void> {
@@ -133,5 +147,5 @@ async function aborted(signal: AbortSignal): Promise<void> {
 
 /** Tells a supervising parent that this process does its work; without one, nothing happens. */
 export function reportReady(facts: Readonly<Record<string, unknown>>): void {
-  process.send?.({ kind: "ready", ...facts });
+  process.send?.({ kind: "ready", ...facts } satisfies ReadyMessage);
 }

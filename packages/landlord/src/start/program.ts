@@ -9,13 +9,15 @@ import { createLogger, type Logger } from "../telemetry/logger.ts";
 import { findPlugins } from "../config/plugins.ts";
 import { BUILT_IN_COMPUTE, computeRegistry, computeSchemas, withPackageKey } from "./compute-registry.ts";
 import { environment } from "../config/environment.ts";
+import type { StartedAhead } from "./dev/ahead.ts";
 import {
-  areSettingsToFollow,
   exitSoon,
-  receiveSettings,
+  isSupervised,
+  receiveOrders,
   reportReady,
   untilAskedToStop,
   withoutWaiting,
+  type Orders,
   type UntilUp,
 } from "./lifetime.ts";
 import { loadPlugins, type Plugins } from "./plugins.ts";
@@ -77,19 +79,23 @@ async function runMigrate(options: RunOptions): Promise<number> {
   return 0;
 }
 
-async function runDev(options: RunOptions, main: string): Promise<number> {
+async function runDev(options: RunOptions, main: string, ahead: StartedAhead): Promise<number> {
   const { plugins: _, ...schemas } = await prepare(options);
   const loaded = loadConfig({ role: "dev", ...schemas, ...options });
   const { runDevelopment } = await import("./dev/dev.ts");
-  return runDevelopment(loaded, { options, main }, loggerOf(loaded.config));
+  return runDevelopment(loaded, { options, main, ahead }, loggerOf(loaded.config));
 }
 
 /** A supervisor starts its children at once: while database and engine start, their programs are loaded. */
-async function loadAhead(command: string | undefined): Promise<UntilUp> {
-  const received = receiveSettings();
-  // With the engine's SDK, which a worker would load only when it is started.
+async function loadAhead(command: string | undefined): Promise<Orders> {
+  const received = receiveOrders();
+  // With what a worker would load only when it is needed: the engine's SDK, and the compute of `landlord dev`.
   if (command === "worker")
-    await Promise.all([import("./worker.ts"), import("../worker/restate/handler.ts")]);
+    await Promise.all([
+      import("./worker.ts"),
+      import("../worker/restate/handler.ts"),
+      import("../compute/process/provider.ts"),
+    ]);
   else await import("./server.ts");
   return received;
 }
@@ -107,20 +113,23 @@ async function firstLine(stream: NodeJS.ReadableStream): Promise<string> {
  * Runs the command that this process was started for, and leaves its exit code.
  *
  * @param main the file that was started
+ * @param ahead processes that `landlord dev` takes over
  */
-export async function runProgram(main: string): Promise<void> {
+export async function runProgram(main: string, ahead: StartedAhead = {}): Promise<void> {
+  const own = process.argv.slice(2);
+  const { words, untilUp } = isSupervised()
+    ? await loadAhead(own[0])
+    : { words: own, untilUp: withoutWaiting };
   // `landlord list | head`: a reader that has seen enough is no failure.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code !== "EPIPE") throw error;
     process.exit(0);
   });
-  const words = process.argv.slice(2);
-  const untilUp = areSettingsToFollow() ? await loadAhead(words[0]) : withoutWaiting;
   process.exitCode = await runCli(words, {
     runServe: (options) => runServe(options, untilUp),
     runWorker: (options) => runWorker(options, untilUp),
     runMigrate,
-    runDev: (options) => runDev(options, main),
+    runDev: (options) => runDev(options, main, ahead),
     examine: async (loaded) => (await import("./doctor.ts")).examine(loaded),
     configSchemas: prepare,
     input: {

@@ -9,12 +9,12 @@ import type { Reconciler } from "../reconciler/reconciler.ts";
 import { nodeRuntime } from "../reconciler/runtime.ts";
 import type { Sequenced, Store } from "../store/store.ts";
 import { startEventListener, type EventListener } from "../store/postgres/listener.ts";
-import { openPostgresStore } from "../store/postgres/postgres-store.ts";
+import { createPostgresStore, type UnopenedPostgresStore } from "../store/postgres/postgres-store.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { createWorkflowManager, type WorkflowManager } from "../workflow/manager.ts";
 import { createWorkflowRegistry } from "../workflow/registry.ts";
 import { sealingProvider } from "../workflow/sealing-provider.ts";
-import { readTls, startAccess } from "./access.ts";
+import { createAccess, readTls } from "./access.ts";
 import { computeRegistry, createComputeCatalog } from "./compute-registry.ts";
 import { startController } from "./controller.ts";
 import { databaseUrl } from "./database-url.ts";
@@ -37,8 +37,8 @@ const CONNECT_RETRY_MS = 1_000;
 const QUIET_STOP_MS = 5_000;
 
 /**
- * Starts in phases: database, engine, HTTP, reconciler. Waits for a database that is not there yet; `signal` ends
- * the wait. A supervisor may start it before the engine is up: its reconciler waits for that.
+ * Puts everything together, opens the store, and begins: HTTP, then the reconciler. Waits for a database that is not there
+ * yet; `signal` ends the wait. A supervisor may start it before database and engine are up.
  *
  * @throws LandlordError for what waiting cannot mend
  */
@@ -69,7 +69,7 @@ async function startParts(
   { plugins, untilUp }: { readonly plugins: Plugins; readonly untilUp: UntilUp },
 ): Promise<string> {
   const url = databaseUrl(config.database);
-  const store = await openStore(config, url, logger, signal);
+  const { store, open } = createStore(config, url, logger);
   stops.push({ name: "store", limitMs: QUIET_STOP_MS, run: () => store.close() });
   const registry = computeRegistry(plugins.compute);
   const catalog = createComputeCatalog(
@@ -80,9 +80,9 @@ async function startParts(
   const { manager, stopWorkflow } = await createManager(config, logger, plugins);
   stops.push({ name: "workflow", run: stopWorkflow });
   let listener: EventListener | null = null;
-  const { events, background } = openEvents(config, store, logger, () => listener?.isListening() === true);
+  const { events, background } = createEvents(config, store, logger, () => listener?.isListening() === true);
   stops.push({ name: "background", run: () => background.stop() });
-  const access = startAccess(config, store, logger);
+  const access = createAccess(config, store, logger);
   stops.push({ name: "access", limitMs: QUIET_STOP_MS, run: () => access.stop() });
   let reconciler: Reconciler | null = null;
   stops.push({
@@ -109,9 +109,14 @@ async function startParts(
     limitMs: config.http.shutdown_timeout + QUIET_STOP_MS,
     run: () => closeHttp(app, config.http.shutdown_timeout),
   });
-  await events.start();
   // Watchers are sent away first: the API would wait for them.
   stops.push({ name: "events", limitMs: QUIET_STOP_MS, run: () => events.stop() });
+  await app.ready();
+
+  await untilUp("database", signal);
+  await openPatiently(open, logger, signal);
+  access.start();
+  await events.start();
   const address = await listen(app, config);
   if (config.controller.enabled) {
     const controller = startController(
@@ -142,15 +147,18 @@ async function startParts(
   return address;
 }
 
-function openEvents(
+function createEvents(
   config: Config,
   store: Store,
   logger: Logger,
   isListening: () => boolean,
 ): { readonly events: EventFeed; readonly background: Background } {
-  const events = createEventFeed({ store, instanceId: store.instanceId, logger, isListening });
+  const events = createEventFeed({ store, instanceId: () => store.instanceId, logger, isListening });
   const background = createBackground(
-    { ...store, sequenceTransitions: () => sequenceAndTell(store, events) },
+    {
+      sequenceTransitions: () => sequenceAndTell(store, events),
+      collectGarbage: (params) => store.collectGarbage(params),
+    },
     { historyRetentionMs: config.controller.history_retention },
     nodeRuntime,
     logger,
@@ -165,25 +173,24 @@ async function sequenceAndTell(store: Store, feed: EventFeed): Promise<Sequenced
   return sequenced;
 }
 
-async function openStore(
-  config: Config,
-  url: string,
-  logger: Logger,
-  signal: AbortSignal,
-): Promise<Awaited<ReturnType<typeof openPostgresStore>>> {
+function createStore(config: Config, url: string, logger: Logger): UnopenedPostgresStore {
+  return createPostgresStore(
+    {
+      url,
+      maxConnections: config.database.max_connections,
+      connectTimeoutMs: config.database.connect_timeout,
+      statementTimeoutMs: STATEMENT_TIMEOUT_MS,
+      applicationName: "landlord",
+      autoMigrate: config.database.auto_migrate,
+    },
+    (error) => logger.debug({ error: error.message }, "idle database connection lost"),
+  );
+}
+
+async function openPatiently(open: () => Promise<void>, logger: Logger, signal: AbortSignal): Promise<void> {
   for (;;) {
     try {
-      return await openPostgresStore(
-        {
-          url,
-          maxConnections: config.database.max_connections,
-          connectTimeoutMs: config.database.connect_timeout,
-          statementTimeoutMs: STATEMENT_TIMEOUT_MS,
-          applicationName: "landlord",
-          autoMigrate: config.database.auto_migrate,
-        },
-        (error) => logger.debug({ error: error.message }, "idle database connection lost"),
-      );
+      return await open();
     } catch (error) {
       if (!(error instanceof UnavailableError) || signal.aborted) throw error;
       const cause = error.cause === undefined ? error.message : messageOf(error.cause);

@@ -1,13 +1,8 @@
 /** What server and worker of `landlord dev` are told. */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { loadConfig } from "../../src/config/load.ts";
-import {
-  commandLineOf,
-  passedOn,
-  serverSettings,
-  workerSettings,
-  type Shared,
-} from "../../src/start/dev/settings.ts";
+import { passedOn } from "../../src/config/passed-on.ts";
+import { commandLineOf, serverSettings, workerSettings, type Shared } from "../../src/start/dev/settings.ts";
 
 const DATABASE_URL = "postgres://landlord:secret@127.0.0.1:5432/landlord";
 
@@ -75,5 +70,5 @@ test("keys of the user's own are not overruled, and an engine of their own signs
 
 test("what a process begins with is not the user's whole environment", () => {
   expect(passedOn()).not.toHaveProperty("SOMETHING_ELSE");
-  expect(passedOn()).toMatchObject({ PATH: process.env["PATH"], SUPERVISED_OVER_IPC: "1" });
+  expect(passedOn()).toMatchObject({ PATH: process.env["PATH"] });
 });

@@ -39,6 +39,13 @@ describe("embedded PostgreSQL", () => {
     const exits: unknown[] = [];
     first.onExit((exit) => exits.push(exit));
     await query(first.url, "CREATE TABLE kept AS SELECT 42 AS answer");
+    const maintenanceUrl = first.url.replace(/landlord$/, "postgres");
+    await until("the database that tools expect", () =>
+      query(maintenanceUrl, "CREATE TABLE theirs AS SELECT 1").then(
+        () => true,
+        () => false,
+      ),
+    );
     expect(
       await query(
         first.url,
@@ -57,6 +64,26 @@ describe("embedded PostgreSQL", () => {
     const second = await start(dataDir);
     expect(second.url).toBe(first.url);
     expect(await query(second.url, "SELECT answer FROM kept")).toEqual([42]);
+    // One that is lost is made anew, and what tools have is left to them.
+    await query(maintenanceUrl, "DROP DATABASE landlord");
+    await second.stop();
+    const third = await start(dataDir);
+    expect(await query(third.url, "SELECT count(*)::int FROM pg_tables WHERE schemaname = 'public'")).toEqual(
+      [0],
+    );
+    expect(await query(maintenanceUrl, "SELECT count(*)::int FROM theirs")).toEqual([1]);
+  });
+
+  it("says its address before it answers, also of one that it adopts", async () => {
+    const dataDir = join(newFolder(), "db");
+    const addresses: string[] = [];
+    const onAddress = (url: string): void => void addresses.push(url);
+    const options = { dataDir, port: null, logFile: `${dataDir}.log`, log: newLog(), onAddress };
+    const first = await startEmbeddedPostgres(options);
+    atEnd(() => first.stop());
+    const adopted = await startEmbeddedPostgres(options);
+    expect(adopted.pid).toBe(first.pid);
+    expect(addresses).toEqual([first.url, first.url]);
   });
 
   it("adopts the one whose supervisor was killed, and may stop it", async () => {

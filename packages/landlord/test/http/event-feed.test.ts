@@ -42,7 +42,7 @@ async function open(): Promise<number[]> {
       },
       newestEvent: () => Promise.resolve(rows.at(-1) ?? null),
     },
-    instanceId: INSTANCE,
+    instanceId: () => INSTANCE,
     logger: testLogger,
     isListening: () => true,
   });

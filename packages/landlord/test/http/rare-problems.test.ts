@@ -115,7 +115,7 @@ describe("503 events_unavailable", () => {
     const events = createEventFeed({
       store: { listEvents: away, newestEvent: away },
       logger: createLogger({ level: "error", format: "json" }),
-      instanceId: ID,
+      instanceId: () => ID,
     });
     const api = await start({ store: contendedStore({}), events });
     const answer = await api.call("GET", path);

@@ -1,10 +1,11 @@
-/** A server and a worker that a supervisor starts before the engine is up: they leave it alone until they are told. */
+/** A server and a worker that a supervisor starts before database and engine are up: they leave both alone until they are told. */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { SupervisedPart, UntilUp } from "../../src/start/lifetime.ts";
+import type { UntilUp } from "../../src/start/lifetime.ts";
+import type { SupervisedPart } from "../../src/start/supervision.ts";
 import { startServer } from "../../src/start/server.ts";
 import { startWorker } from "../../src/start/worker.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
@@ -28,7 +29,7 @@ afterAll(async () => {
 
 /** Parts that are up when somebody says so. */
 function parts(): { readonly untilUp: UntilUp; readonly up: (part: SupervisedPart) => void } {
-  const ups = { engine: new AbortController(), api: new AbortController() };
+  const ups = { database: new AbortController(), engine: new AbortController(), api: new AbortController() };
   return {
     untilUp: (part) =>
       new Promise((resolve) => {
@@ -47,13 +48,21 @@ test(
     const none = { compute: [], workflow: [] };
     const { untilUp, up } = parts();
     const settings = testSettings(folder, randomNamespace());
-    const server = await startServer(
+    const startingServer = startServer(
       serverConfig({ ...settings, "database.url": database.url, "http.port": 0, "compute.mock": {} }),
       testLogger,
       signal,
       none,
       untilUp,
     );
+    await delay(QUIET_MS);
+    expect(
+      await database.query(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+      ),
+    ).toEqual([]);
+    up("database");
+    const server = await startingServer;
     stops.push(() => server.stop());
     const starting = startWorker(
       workerConfig({ ...settings, "workflow.restate.worker_listen_port": 0, "worker.api_url": server.url }),

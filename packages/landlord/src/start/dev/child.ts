@@ -1,17 +1,19 @@
 /** A process of ours that `landlord dev` keeps running: started again with backoff whenever it ends unasked. */
-import { spawn, type ChildProcess } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { truncate, stat, copyFile } from "node:fs/promises";
 import { LandlordError, messageOf } from "../../domain/errors.ts";
 import { logTail, openLog } from "../../os/supervised.ts";
-import { SETTINGS_FOLLOW_VARIABLE, type SupervisedPart, type SupervisorMessage } from "../lifetime.ts";
+import type { SupervisedPart, SupervisorMessage } from "../supervision.ts";
 
 export interface ChildOptions {
   readonly name: string;
-  /** The program's file and the words after it. */
-  readonly args: readonly string[];
-  /** The environment that the child begins with, besides its settings: nothing is inherited. */
-  readonly env: Readonly<Record<string, string>>;
-  /** The rest of its environment. It is started before this is known, and told then: meanwhile it loads its program. */
+  /** Starts one that waits for its orders; see ahead.ts. */
+  readonly start: () => ChildProcess;
+  /** One that was started before; null when there is none. */
+  readonly first: ChildProcess | null;
+  /** Its command line. */
+  readonly words: readonly string[];
+  /** Of its environment. It is started before this is known, and told then: meanwhile it loads its program. */
   readonly settings: Promise<Readonly<Record<string, string>>>;
   /** When what it uses can be used; it is told. */
   readonly ups: Readonly<Partial<Record<SupervisedPart, Promise<unknown>>>>;
@@ -38,6 +40,7 @@ const LOG_CHECK_MS = 60_000;
 
 export function keepRunning(options: ChildOptions): ManagedChild {
   let child: ChildProcess | null = null;
+  let ahead = options.first;
   let stopping = false;
   let restartTimer: NodeJS.Timeout | null = null;
   let delayMs = RESTART_FIRST_MS;
@@ -74,17 +77,14 @@ export function keepRunning(options: ChildOptions): ManagedChild {
   }
 
   async function launch(): Promise<void> {
-    const log = await openLog(options.logFile);
-    if (stopping) return log.close();
+    // Made, or put aside, by us; the child opens it again.
+    await (await openLog(options.logFile)).close();
+    if (stopping) return;
     const startedMs = performance.now();
-    const started = spawn(process.execPath, [...process.execArgv, ...options.args], {
-      env: { ...options.env, [SETTINGS_FOLLOW_VARIABLE]: "1" },
-      stdio: ["ignore", log.fd, log.fd, "ipc"],
-      // Its own group: Ctrl-C of the terminal reaches the supervisor only, which stops things in order.
-      detached: true,
-    });
+    const started = takeAhead() ?? options.start();
     child = started;
-    await log.close();
+    started.ref();
+    started.channel?.ref();
     tell(started, options).catch(() => undefined);
     started.on("message", (message) => {
       if (!isReadyMessage(message)) return;
@@ -106,6 +106,13 @@ export function keepRunning(options: ChildOptions): ManagedChild {
       if (performance.now() - startedMs > HEALTHY_AFTER_MS) delayMs = RESTART_FIRST_MS;
       scheduleRestart(reason);
     });
+  }
+
+  /** Null as well for one that ended before anybody looked. */
+  function takeAhead(): ChildProcess | null {
+    const taken = ahead;
+    ahead = null;
+    return taken?.pid !== undefined && taken.exitCode === null && taken.signalCode === null ? taken : null;
   }
 
   function scheduleRestart(reason: string): void {
@@ -143,11 +150,11 @@ export function keepRunning(options: ChildOptions): ManagedChild {
 }
 
 /** One that ended meanwhile is told nothing: its end is seen. Rejects with what failed, which others report. */
-async function tell(child: ChildProcess, { settings, ups }: ChildOptions): Promise<void> {
+async function tell(child: ChildProcess, { words, settings, logFile, ups }: ChildOptions): Promise<void> {
   const send = (message: SupervisorMessage): void => {
     if (child.connected) child.send(message, () => undefined);
   };
-  send({ kind: "settings", settings: await settings });
+  send({ kind: "orders", words, settings: await settings, logFile });
   const parts = Object.entries(ups) as [SupervisedPart, Promise<unknown>][];
   await Promise.all(parts.map(([part, up]) => up.then(() => send({ kind: "up", part }))));
 }

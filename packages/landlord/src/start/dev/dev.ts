@@ -3,6 +3,7 @@
  * supervised tree over one folder. Whatever ends unasked is started again on the same ports; whatever an earlier
  * supervisor left behind is adopted or ended.
  */
+import { existsSync } from "node:fs";
 import type { RunOptions } from "../../cli/context.ts";
 import type { LoadedConfig } from "../../config/load.ts";
 import type { Config } from "../../config/schema.ts";
@@ -17,13 +18,14 @@ import {
 import type { Logger } from "../../telemetry/logger.ts";
 import { stopInPhases, untilAskedToStop, reportReady } from "../lifetime.ts";
 import { databaseUrl } from "../database-url.ts";
+import { startAhead, type ChildCommand, type StartedAhead } from "./ahead.ts";
 import { keepRunning, type ChildOptions, type ManagedChild } from "./child.ts";
 import { choosePorts, openDevFolder, type DevFolder } from "./folder.ts";
 import { keepServing, type Part } from "./part.ts";
 import { payloadKey } from "./payload-key.ts";
 import { requestIdentity } from "./request-identity.ts";
 import { createAnnouncer, type Announcer } from "./announcer.ts";
-import { commandLineOf, passedOn, serverSettings, workerSettings, type Shared } from "./settings.ts";
+import { commandLineOf, serverSettings, workerSettings, type Shared } from "./settings.ts";
 
 const PORT_TIMEOUT_MS = 3_000;
 
@@ -32,6 +34,7 @@ interface Started {
   readonly options: RunOptions;
   /** The file of the program, for processes of ours. */
   readonly main: string;
+  readonly ahead: StartedAhead;
 }
 
 export async function runDevelopment(
@@ -86,25 +89,27 @@ async function startParts(
       `Port ${ports.api} of 127.0.0.1 is in use. Choose another with --port, or 0 for a free one.`,
     );
   }
+  // What takes longest goes first: to make a database, otherwise the start of the engine.
+  const isNew = !existsSync(folder.file("postgres"));
+  const newDatabase = isNew ? startDatabase(config, folder, announcer, stops) : null;
   const identity = await requestIdentity(folder.file("request-identity.pem"));
-  const key = hasOwnKey(config) ? null : await payloadKey(folder.file("payload-key"));
-  // First of all: its start takes longest, and much of it is waiting.
-  const engine = await startEngine(loaded, folder, identity.privateKeyFile, announcer, stops);
-  const database = startDatabase(config, folder, announcer, stops);
+  const engine = startEngine(loaded, folder, identity.privateKeyFile, announcer, stops);
+  const { ingressUrl, adminUrl, isEmbedded } = await engine.addressed;
+  const database = newDatabase ?? startDatabase(config, folder, announcer, stops);
   const apiUrl = `http://127.0.0.1:${ports.api}`;
   const shared: Shared = {
     config,
     dataDir: folder.path,
     apiUrl,
     ports,
-    engine: { ...engine, identityKey: engine.isEmbedded ? identity.publicKey : null },
-    payloadKey: key,
+    engine: { ingressUrl, adminUrl, identityKey: isEmbedded ? identity.publicKey : null },
+    payloadKey: hasOwnKey(config) ? null : await payloadKey(folder.file("payload-key")),
   };
   const server = startChild(
     "server",
     "serve",
-    database.then(({ url }) => serverSettings(shared, url)),
-    { from, folder, announcer, stops, ups: { engine: engine.up } },
+    database.url.then((url) => serverSettings(shared, url)),
+    { from, folder, announcer, stops, ups: { database: database.up, engine: engine.up } },
   );
   const worker = startChild("worker", "worker", Promise.resolve(workerSettings(shared)), {
     from,
@@ -114,7 +119,7 @@ async function startParts(
     ups: { engine: engine.up, api: server.ready },
   });
   await Promise.all([
-    database,
+    database.up,
     engine.up,
     announcer.starting("server", server.ready, () => apiUrl),
     announcer.starting("worker", worker.ready, () => "registered with Restate"),
@@ -127,16 +132,19 @@ function hasOwnKey({ workflow }: Config): boolean {
   return workflow.encryption_key !== undefined || workflow.encryption_keys !== undefined;
 }
 
-async function startDatabase(
-  config: Config,
-  folder: DevFolder,
-  announcer: Announcer,
-  stops: Stops,
-): Promise<{ readonly url: string }> {
+interface DatabasePart {
+  /** Known long before it is up. */
+  readonly url: Promise<string>;
+  readonly up: Promise<unknown>;
+}
+
+function startDatabase(config: Config, folder: DevFolder, announcer: Announcer, stops: Stops): DatabasePart {
   if (config.database.url !== undefined || config.database.host !== undefined) {
     announcer.note("PostgreSQL", "as configured");
-    return { url: databaseUrl(config.database) };
+    return { url: Promise.resolve(databaseUrl(config.database)), up: Promise.resolve() };
   }
+  let onAddress: (url: string) => void = () => undefined;
+  const addressed = new Promise<string>((resolve) => (onAddress = resolve));
   const part = keepServing(
     (first: EmbeddedPostgres | null) =>
       startEmbeddedPostgres({
@@ -144,39 +152,34 @@ async function startDatabase(
         // The server was told the first start's port: a later one waits for it rather than take another.
         port: first?.port ?? null,
         logFile: folder.file("logs", "postgres.log"),
+        onAddress,
         log: announcer.log("PostgreSQL"),
       }),
     partEvents("PostgreSQL", announcer),
   );
   stops.push({ name: "postgres", run: () => part.stop() });
-  return announcer.starting("PostgreSQL", part.first, (started) => `127.0.0.1:${started.port}`);
+  const up = announcer.starting("PostgreSQL", part.first, ({ port }) => `127.0.0.1:${port}`);
+  return { url: Promise.race([addressed, part.first.then(({ url }) => url)]), up };
 }
 
-interface Engine {
-  readonly ingressUrl: string;
-  readonly adminUrl: string;
-  readonly isEmbedded: boolean;
-  /** Until then nothing can be done with it. */
+interface EnginePart {
+  /** Known long before it is up. */
+  readonly addressed: Promise<RestateAddresses & { readonly isEmbedded: boolean }>;
   readonly up: Promise<unknown>;
 }
 
-/** Answers as soon as its addresses are known. */
-async function startEngine(
+function startEngine(
   { config, sources }: LoadedConfig<Config>,
   folder: DevFolder,
   requestIdentityKeyFile: string,
   announcer: Announcer,
   stops: Stops,
-): Promise<Engine> {
+): EnginePart {
   const { restate } = config.workflow;
   if (sources.get("workflow.restate.endpoint")?.kind !== "default") {
     announcer.note("Restate", restate.endpoint);
-    return {
-      ingressUrl: restate.endpoint,
-      adminUrl: restate.admin_endpoint,
-      isEmbedded: false,
-      up: Promise.resolve(),
-    };
+    const theirs = { ingressUrl: restate.endpoint, adminUrl: restate.admin_endpoint, isEmbedded: false };
+    return { addressed: Promise.resolve(theirs), up: Promise.resolve() };
   }
   let onLaunched: (addresses: RestateAddresses) => void = () => undefined;
   const launched = new Promise<RestateAddresses>((resolve) => (onLaunched = resolve));
@@ -193,9 +196,12 @@ async function startEngine(
     partEvents("Restate", announcer),
   );
   stops.push({ name: "restate", run: () => part.stop() });
-  const up = announcer.starting("Restate", part.first, ({ ingressUrl }) => ingressUrl);
-  const { ingressUrl, adminUrl } = await Promise.race([launched, up]);
-  return { ingressUrl, adminUrl, isEmbedded: true, up };
+  const addressed = Promise.race([launched, part.first]).then(({ ingressUrl, adminUrl }) => ({
+    ingressUrl,
+    adminUrl,
+    isEmbedded: true,
+  }));
+  return { addressed, up: announcer.starting("Restate", part.first, ({ ingressUrl }) => ingressUrl) };
 }
 
 function partEvents(name: string, announcer: Announcer): Parameters<typeof keepServing<Part>>[1] {
@@ -208,10 +214,10 @@ function partEvents(name: string, announcer: Announcer): Parameters<typeof keepS
 
 function startChild(
   name: string,
-  command: string,
+  command: ChildCommand,
   settings: Promise<Readonly<Record<string, string>>>,
   {
-    from: { options, main },
+    from: { options, main, ahead },
     folder,
     announcer,
     stops,
@@ -226,8 +232,9 @@ function startChild(
 ): ManagedChild {
   const child = keepRunning({
     name,
-    args: [main, command, ...commandLineOf(options, command)],
-    env: passedOn(),
+    start: () => startAhead(main, command),
+    first: ahead[command] ?? null,
+    words: [command, ...commandLineOf(options, command)],
     settings,
     ups,
     logFile: folder.file("logs", `${name}.log`),

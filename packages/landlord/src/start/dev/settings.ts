@@ -3,22 +3,6 @@ import { resolve as resolvePath } from "node:path";
 import type { RunOptions } from "../../cli/context.ts";
 import { environment, variableOf } from "../../config/environment.ts";
 import { computeBlocks, type Config } from "../../config/schema.ts";
-import { SUPERVISED_VARIABLE } from "../lifetime.ts";
-
-/** Variables of the user's that a child may need; everything else stays out. */
-const PASSED_ON = [
-  "PATH",
-  "HOME",
-  "USER",
-  "LANG",
-  "TZ",
-  "TMPDIR",
-  "XDG_CACHE_HOME",
-  "NODE_OPTIONS",
-  "NODE_EXTRA_CA_CERTS",
-];
-/** What tells the libraries of Docker and AWS where to go and as whom. */
-const VENDORS = /^(?:DOCKER|AWS)_/;
 
 /** What both are told of. */
 export interface Shared {
@@ -82,14 +66,6 @@ export function commandLineOf(options: RunOptions, command: string): string[] {
     .filter(({ key }) => !decided.has(key) && !(command === "worker" && key.startsWith("database.")))
     .flatMap(({ key, value }) => ["--set", `${key}=${String(value)}`]);
   return [...file, ...flags];
-}
-
-/** What a process of ours begins with. */
-export function passedOn(): Record<string, string> {
-  const passed = Object.entries(environment()).filter(
-    ([name, value]) => value !== undefined && (PASSED_ON.includes(name) || VENDORS.test(name)),
-  );
-  return { ...(Object.fromEntries(passed) as Record<string, string>), [SUPERVISED_VARIABLE]: "1" };
 }
 
 /** The user's own LANDLORD_ variables of which `wanted` is true. */

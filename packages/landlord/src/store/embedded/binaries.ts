@@ -90,24 +90,35 @@ async function runs({ postgres }: PostgresBinaries, user: RunAs | null): Promise
   );
 }
 
-/**
- * Programs that `user` can run: those of the package, or, when the package is out of the user's reach or may not
- * be written to, a copy in `copyDir` (60 MB, once per version). Throws `postgres_binaries_missing` or
- * `postgres_binaries_broken`.
- */
-export async function preparePostgresBinaries(options: {
-  readonly copyDir: string;
-  readonly user: RunAs | null;
-  readonly log: SupervisorLog;
-}): Promise<PostgresBinaries> {
+/** The programs of the package. */
+export interface PackagedBinaries extends PlatformPackage {
+  readonly programs: PostgresBinaries;
+  /** By the user for whom they were looked for. */
+  readonly canRun: boolean;
+}
+
+/** @throws LandlordError `postgres_binaries_missing` */
+export async function findPostgresBinaries(user: RunAs | null): Promise<PackagedBinaries> {
   const { root, version } = await findPackage();
   const linked = await makeLibraryLinks(root).then(
     () => true,
     () => false,
   );
-  const original = programsIn(join(root, "native"), version);
-  if (linked && (await runs(original, options.user))) return original;
+  const programs = programsIn(join(root, "native"), version);
+  return { root, version, programs, canRun: linked && (await runs(programs, user)) };
+}
 
+/**
+ * Programs that `user` can run: those of the package, or, when the package is out of the user's reach or may not
+ * be written to, a copy in `copyDir` (60 MB, once per version).
+ *
+ * @throws LandlordError `postgres_binaries_broken`
+ */
+export async function preparePostgresBinaries(
+  { root, version, programs, canRun }: PackagedBinaries,
+  options: { readonly copyDir: string; readonly user: RunAs | null; readonly log: SupervisorLog },
+): Promise<PostgresBinaries> {
+  if (canRun) return programs;
   const copy = join(options.copyDir, `postgres-${version}`);
   const copied = programsIn(join(copy, "native"), version);
   if ((await lstat(copy).catch(() => null)) === null) {

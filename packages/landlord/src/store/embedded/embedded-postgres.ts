@@ -26,7 +26,12 @@ import {
   waitUntil,
   workingFolderOf,
 } from "../../os/supervised.ts";
-import { type PostgresBinaries, preparePostgresBinaries, type RunAs } from "./binaries.ts";
+import {
+  findPostgresBinaries,
+  type PostgresBinaries,
+  preparePostgresBinaries,
+  type RunAs,
+} from "./binaries.ts";
 import { chooseUser, type PostgresPlace, preparePlace } from "./place.ts";
 
 const run = promisify(execFile);
@@ -36,6 +41,8 @@ const LEFTOVERS = { recursive: true, force: true, maxRetries: 20, retryDelay: 50
 
 const USER = "postgres";
 const DATABASE = "landlord";
+/** To which tools connect that are told of none (PostgreSQL, createdb). */
+const MAINTENANCE_DATABASE = "postgres";
 /** `invalid_catalog_name` (PostgreSQL, appendix A). */
 const UNKNOWN_DATABASE = "3D000";
 const MAX_CONNECTIONS = 200;
@@ -59,6 +66,8 @@ export interface EmbeddedPostgresOptions {
   /** More settings of the server, by their names in PostgreSQL's manual (chapter 19); they win over ours. */
   readonly settings?: Readonly<Record<string, string>>;
   readonly log: SupervisorLog;
+  /** Called back when the URL is settled, long before queries are accepted. */
+  readonly onAddress?: (url: string) => void;
 }
 
 export interface EmbeddedPostgres {
@@ -81,13 +90,28 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   // Says on other systems that it is for Linux, before anything is made.
   bootId();
   const user = await chooseUser();
-  const place = await preparePlace(options.dataDir, user, options.log);
-  const binaries = await preparePostgresBinaries({ copyDir: place.baseDir, user, log: options.log });
+  const [place, original] = await Promise.all([
+    preparePlace(options.dataDir, user, options.log),
+    findPostgresBinaries(user),
+  ]);
+  const binaries = await preparePostgresBinaries(original, {
+    copyDir: place.baseDir,
+    user,
+    log: options.log,
+  });
   await refuseOtherMajor(place, binaries);
   const adopted = await adoptOrEnd(place, options);
-  if (adopted !== null) return adopted;
-  await initialise(place, binaries, user, options.log);
+  if (adopted !== null) {
+    options.onAddress?.(adopted.url);
+    return adopted;
+  }
   const port = await choosePort(place, options.port);
+  options.onAddress?.(urlOf(place, port, DATABASE));
+  const isNew = await initialise(place, binaries, user, options.log);
+  // Of a cluster that is not new, it may hold something of the user's.
+  const makeDatabase = isNew
+    ? (adminUrl: string) => takeMaintenanceDatabase(adminUrl, options.log)
+    : undefined;
   const supervised = await launch(place, {
     binaries,
     user,
@@ -96,7 +120,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
     settings: options.settings ?? {},
   });
   const isReady = await waitUntil(
-    async () => !isAlive(supervised.identity) || (await answers(place, port)),
+    async () => !isAlive(supervised.identity) || (await answers(place, port, makeDatabase)),
     READY_TIMEOUT_MS,
   );
   if (!isReady || !isAlive(supervised.identity)) {
@@ -168,15 +192,35 @@ async function withClient<T>(url: string, work: (client: pg.Client) => Promise<T
   }
 }
 
-/** True when our database accepts queries; where the server accepts some and has none yet, it is made. */
-async function answers(place: PostgresPlace, port: number): Promise<boolean> {
+/** True when our database accepts queries; where the server accepts some and has none yet, it gets one. */
+async function answers(
+  place: PostgresPlace,
+  port: number,
+  makeDatabase = async (adminUrl: string): Promise<void> => {
+    await withClient(adminUrl, (client) => client.query(`CREATE DATABASE ${DATABASE}`));
+  },
+): Promise<boolean> {
   try {
     await withClient(urlOf(place, port, DATABASE), (client) => client.query("SELECT 1"));
   } catch (error) {
     if (!(error instanceof pg.DatabaseError) || error.code !== UNKNOWN_DATABASE) return false;
-    await withClient(urlOf(place, port, "postgres"), (client) => client.query(`CREATE DATABASE ${DATABASE}`));
+    await makeDatabase(urlOf(place, port, "template1"));
   }
   return true;
+}
+
+/** To rename a database takes no time; to make one does, so the one that is taken is made again after the start. */
+async function takeMaintenanceDatabase(adminUrl: string, log: SupervisorLog): Promise<void> {
+  await withClient(adminUrl, (client) =>
+    client.query(`ALTER DATABASE ${MAINTENANCE_DATABASE} RENAME TO ${DATABASE}`),
+  );
+  void withClient(adminUrl, (client) => client.query(`CREATE DATABASE ${MAINTENANCE_DATABASE}`)).catch(
+    (error: unknown) =>
+      log.info(
+        { error: messageOf(error) },
+        `no database ${MAINTENANCE_DATABASE}: tools use template1 instead`,
+      ),
+  );
 }
 
 /** Every process of this cluster: postmaster and backends work in its folder. */
@@ -244,17 +288,17 @@ async function endOrphans(place: PostgresPlace, log: SupervisorLog): Promise<voi
   }
 }
 
-/** Makes the cluster in a folder beside, and renames it once it is whole: an interrupted one is begun anew. */
+/** Makes the cluster in a folder beside, and renames it once it is whole: an interrupted one is begun anew. False when there is one. */
 async function initialise(
   place: PostgresPlace,
   binaries: PostgresBinaries,
   user: RunAs | null,
   log: SupervisorLog,
-): Promise<void> {
+): Promise<boolean> {
   for (const entry of await readdir(place.baseDir)) {
     if (entry.startsWith("pgdata.init-")) await rm(join(place.baseDir, entry), LEFTOVERS);
   }
-  if ((await lstat(place.clusterDir).catch(() => null)) !== null) return;
+  if ((await lstat(place.clusterDir).catch(() => null)) !== null) return false;
   log.info({ folder: place.clusterDir, user: user?.name ?? null }, "creating the database's files");
   const draft = join(place.baseDir, `pgdata.init-${randomUUID()}`);
   const passwordFile = join(draft, "password");
@@ -296,6 +340,7 @@ async function initialise(
   }
   await rename(cluster, place.clusterDir);
   await rm(draft, LEFTOVERS);
+  return true;
 }
 
 function asUser(user: RunAs | null): { uid?: number; gid?: number } {

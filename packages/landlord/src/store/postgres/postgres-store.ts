@@ -17,40 +17,70 @@ export interface PostgresStoreSettings extends ConnectionSettings {
   readonly autoMigrate: boolean;
 }
 
-/**
- * Connects, checks or migrates the schema, and returns the store.
- *
- * @throws StoreUnavailableError when the database does not answer
- * @throws SchemaVersionError when the schema does not fit
- */
-export async function openPostgresStore(
+export type PostgresStore = ServerStore & { readonly senderId: string };
+
+/** A store whose parts can be put together before its database is there. */
+export interface UnopenedPostgresStore {
+  /** Nothing of it may be used before `open` has resolved. */
+  readonly store: PostgresStore;
+  /**
+   * Connects, and checks or migrates the schema. May be called again when the database did not answer.
+   *
+   * @throws StoreUnavailableError when the database does not answer
+   * @throws SchemaVersionError when the schema does not fit
+   */
+  readonly open: () => Promise<void>;
+}
+
+export function createPostgresStore(
   settings: PostgresStoreSettings,
   onIdleError: (error: Error) => void,
-): Promise<ServerStore & { readonly senderId: string }> {
+): UnopenedPostgresStore {
   const senderId = randomUUID();
   const pool = openPool(settings, onIdleError);
   const db = openKysely(pool);
+  let instanceId: string | null = null;
+  const store: PostgresStore = {
+    ...createTenantStore(db),
+    ...createEventStore(db),
+    ...createWorkStore(db, senderId),
+    ...createFleetStore(db),
+    ...createTokenStore(db),
+    ...createAuditStore(db),
+    get instanceId() {
+      if (instanceId === null) throw new LandlordError("store_not_open", "Open the store before it is used.");
+      return instanceId;
+    },
+    senderId,
+    close: () => closePool(pool),
+  };
+  return {
+    store,
+    async open() {
+      await guarded(() => migrate(db, { apply: settings.autoMigrate }));
+      const instance = await guarded(() => db.selectFrom("instance").select("id").executeTakeFirst());
+      if (instance === undefined) {
+        throw new LandlordError(
+          "instance_missing",
+          "The table `instance` is empty: restore the database from a backup.",
+        );
+      }
+      instanceId = instance.id;
+    },
+  };
+}
+
+/** A store that is open; throws what `open` throws. */
+export async function openPostgresStore(
+  settings: PostgresStoreSettings,
+  onIdleError: (error: Error) => void,
+): Promise<PostgresStore> {
+  const { store, open } = createPostgresStore(settings, onIdleError);
   try {
-    await guarded(() => migrate(db, { apply: settings.autoMigrate }));
-    const instance = await guarded(() => db.selectFrom("instance").select("id").executeTakeFirst());
-    if (instance === undefined) {
-      throw new LandlordError(
-        "instance_missing",
-        "The table `instance` is empty: restore the database from a backup.",
-      );
-    }
-    return {
-      ...createTenantStore(db),
-      ...createEventStore(db),
-      ...createWorkStore(db, instance.id, senderId),
-      ...createFleetStore(db),
-      ...createTokenStore(db),
-      ...createAuditStore(db),
-      senderId,
-      close: () => closePool(pool),
-    };
+    await open();
+    return store;
   } catch (error) {
-    await closePool(pool);
+    await store.close();
     throw error;
   }
 }

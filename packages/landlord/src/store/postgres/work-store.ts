@@ -17,9 +17,8 @@ const SEQUENCE_BATCH = 1_000;
 const GARBAGE_BATCH = 1_000;
 
 /** @param senderId by which this server knows its own notifications */
-export function createWorkStore(db: Kysely<Database>, instanceId: string, senderId: string): WorkStore {
+export function createWorkStore(db: Kysely<Database>, senderId: string): Omit<WorkStore, "instanceId"> {
   return {
-    instanceId,
     claimDue: (params) => guarded(() => claimDue(db, params)),
     claimResync: (params) => guarded(() => claimResync(db, params)),
     requestResync: ({ tenantIds }) => guarded(() => requestResync(db, tenantIds)),

@@ -59,7 +59,10 @@ export async function registerOnce(
     []) {
     if (deployment.uri !== undefined) deployments.set(deployment.id, normalizedUri(deployment.uri));
   }
+  // An engine that knows nobody, as a new one does, need not be asked for each service.
+  const isUnknown = deployments.size === 0;
   const look = async (name: string): Promise<{ readonly at: string | null; readonly isOurs: boolean }> => {
+    if (isUnknown) return { at: null, isOurs: false };
     const service = await admin(settings, "GET", `/services/${name}`, undefined, [404]);
     if (service.status === 404) return { at: null, isOurs: false };
     const { deployment_id: id = "", workflow_completion_retention: kept } = service.body as ServiceAnswer;

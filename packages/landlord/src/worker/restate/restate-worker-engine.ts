@@ -1,5 +1,5 @@
 /** A worker for Restate: serves jobs over HTTP/2, registers itself, and stays registered. */
-import { createServer, type Http2Server, type ServerHttp2Session } from "node:http2";
+import type { Http2Server, ServerHttp2Session } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { LandlordError, messageOf } from "../../domain/errors.ts";
 import { nameInScope, QUERY_SERVICE_NAME } from "../../contract/job.ts";
@@ -73,7 +73,7 @@ export function createRestateWorkerEngine(
     );
   }
 
-  /** Loaded here: a process that runs no Restate worker needs no SDK. */
+  /** Loaded here, like HTTP/2: a process that runs no Restate worker needs no SDK. */
   async function buildHandler(): Promise<void> {
     const handlers = await import("./handler.ts");
     const inFlight = { enter: () => (jobsInFlight += 1), leave: () => (jobsInFlight -= 1) };
@@ -98,6 +98,7 @@ export function createRestateWorkerEngine(
     async start() {
       if (server !== null) return;
       await buildHandler();
+      const { createServer } = await import("node:http2");
       server = createServer((request, response) => handle?.(request, response));
       server.on("session", (session) => {
         sessions.add(session);

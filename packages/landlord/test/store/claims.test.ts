@@ -1,6 +1,8 @@
 /** Leases: who may work on a tenant, and for how long. */
 import pg from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { UNBOUNDED } from "../../src/testing/store/records.ts";
+import type { Claim } from "../../src/store/store.ts";
 import { eventually } from "../support/eventually.ts";
 import type { StoreUnderTest } from "./kit.ts";
 import {
@@ -115,6 +117,24 @@ it("a claim writes its rows in place, and no index", async () => {
   // Other sessions hear of it with the next report of the one that claimed, at most a second later.
   await eventually(async () => (await updates())?.["all"] === 20, { what: "the updates are counted" });
   expect(await updates()).toEqual({ all: 20, in_place: 20 });
+});
+
+it("what is leased to be started counts, also where others of its queue have waited for longer", async () => {
+  const ids = [];
+  for (let index = 0; index < 4; index++) ids.push((await created(under.store)).id);
+  await under.database.query(
+    `UPDATE tenant_work SET next_reconcile_at = now() - interval '1 s', lease_holder = 'other', lease_token = 1,
+       lease_until = now() + interval '30 s' WHERE tenant_id = $1`,
+    [ids[3]],
+  );
+  await under.database.query(
+    `UPDATE tenant_work SET next_reconcile_at = now() - interval '9 s' WHERE lease_until IS NULL`,
+  );
+  const started = (maxInFlight: number): Promise<readonly Claim[]> =>
+    claim(under.store, "a", ALL_LANES, 60_000, { ...UNBOUNDED, maxInFlight });
+  expect(await started(1)).toEqual([]);
+  expect(await started(3)).toHaveLength(2);
+  expect(await started(3)).toEqual([]);
 });
 
 describe("a server of the release before, which knows no lease_holder", () => {

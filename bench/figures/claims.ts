@@ -71,19 +71,17 @@ async function open(bench: Bench, size: number): Promise<Subject> {
 }
 
 async function measure(bench: Bench, subjects: readonly Subject[]): Promise<Figure[]> {
-  const rounds = bench.isQuick ? 3 : 15;
+  const rounds = bench.isQuick ? 3 : 31;
   const due = bench.isQuick ? 2_000 : 6_000;
   const bySize = new Map<number, ClaimRound[]>(subjects.map(({ size }) => [size, []]));
   // The first one warms up.
   for (let round = 0; round <= rounds; round++) {
-    for (const subject of subjects) {
-      const raw = await rawRate(subject, due);
-      const landlord = await landlordRate(subject, due);
-      const simple = await simpleRate(subject, due);
+    for (const { subject, rates } of await measureRound(subjects, due)) {
+      const { raw, landlord, simple } = rates;
       bench.say(
         `claims: ${subject.size} tenants, raw ${raw.toFixed(0)}/s, landlord ${landlord.toFixed(0)}/s, simple queue ${simple.toFixed(0)}/s`,
       );
-      if (round > 0) bySize.get(subject.size)?.push({ landlord, raw, simple });
+      if (round > 0) bySize.get(subject.size)?.push(rates);
     }
   }
   const [smallest, largest] = [[...bySize.values()][0] ?? [], [...bySize.values()].at(-1) ?? []];
@@ -109,6 +107,28 @@ async function measure(bench: Bench, subjects: readonly Subject[]): Promise<Figu
 }
 
 type ClaimRound = Round & { readonly simple: number };
+
+/**
+ * The machine's speed drifts, so what is compared comes close together: Landlord at all sizes in a row, beginning with the
+ * largest, whose raw limit was measured just before.
+ */
+async function measureRound(
+  subjects: readonly Subject[],
+  due: number,
+): Promise<readonly { readonly subject: Subject; readonly rates: ClaimRound }[]> {
+  const [raw, landlord, simple] = [[], [], []] as [number[], number[], number[]];
+  for (const subject of subjects) raw.push(await rawRate(subject, due));
+  for (const subject of [...subjects].reverse()) landlord.unshift(await landlordRate(subject, due));
+  for (const subject of subjects) simple.push(await simpleRate(subject, due));
+  return subjects.map((subject, index) => ({
+    subject,
+    rates: {
+      raw: raw[index] ?? Number.NaN,
+      landlord: landlord[index] ?? Number.NaN,
+      simple: simple[index] ?? Number.NaN,
+    },
+  }));
+}
 
 async function rawRate({ fleet, raw }: Subject, due: number): Promise<number> {
   await fleet.makeDue(due);

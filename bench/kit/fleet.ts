@@ -36,7 +36,7 @@ const OWNERS = 10;
 
 const CONDITIONS = {
   due: "next_reconcile_at IS NOT NULL",
-  leased: "lease_owner IS NOT NULL",
+  leased: "lease_until IS NOT NULL",
   looks_due: "resync_at <= now()",
 } as const;
 

@@ -49,11 +49,11 @@ test(
     closers.push(() => second.kill());
     // Every claim is written down by the database itself, in its own time.
     await database.query(
-      `CREATE TABLE claims (tenant_id uuid, lease_owner text, at timestamptz NOT NULL DEFAULT clock_timestamp())`,
+      `CREATE TABLE claims (tenant_id uuid, lease_holder text, at timestamptz NOT NULL DEFAULT clock_timestamp())`,
     );
     await database.query(`
     CREATE FUNCTION note_claim() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN INSERT INTO claims (tenant_id, lease_owner) VALUES (new.tenant_id, new.lease_owner); RETURN new; END $$`);
+    BEGIN INSERT INTO claims (tenant_id, lease_holder) VALUES (new.tenant_id, new.lease_holder); RETURN new; END $$`);
     await database.query(`
     CREATE TRIGGER note_claim AFTER UPDATE ON tenant_work FOR EACH ROW
     WHEN (new.lease_token > old.lease_token) EXECUTE FUNCTION note_claim()`);
@@ -65,7 +65,7 @@ test(
     );
     expect(created.map(({ status }) => status)).toEqual(created.map(() => 201));
     // No worker is there: every tenant is looked at again and again, so that leases are always held.
-    const heldBy = `SELECT tenant_id, lease_until, now() AS now FROM tenant_work WHERE lease_owner LIKE '%/${first.pid}/%' AND lease_until > now()`;
+    const heldBy = `SELECT tenant_id, lease_until, now() AS now FROM tenant_work WHERE lease_holder LIKE '%/${first.pid}/%' AND lease_until > now()`;
     const held = await eventually(
       async () => {
         first.signal("SIGSTOP");
@@ -80,7 +80,7 @@ test(
     const heldAt = held[0]?.now;
     // The database may have committed what the server had sent before it was stopped: a lease may be shorter by that.
     const leases = await database.query(
-      `SELECT tenant_id, lease_until FROM tenant_work WHERE lease_owner LIKE '%/${first.pid}/%'`,
+      `SELECT tenant_id, lease_until FROM tenant_work WHERE lease_holder LIKE '%/${first.pid}/%'`,
     );
     const untilOf = (id: string): Date | undefined =>
       (leases as { tenant_id: string; lease_until: Date }[]).find((row) => row.tenant_id === id)?.lease_until;
@@ -89,7 +89,7 @@ test(
       async () => {
         const rows = await database.query(
           `SELECT DISTINCT ON (tenant_id) tenant_id, at FROM claims
-         WHERE at > $1 AND tenant_id = ANY($2) AND lease_owner LIKE '%/${second.pid}/%' ORDER BY tenant_id, at`,
+         WHERE at > $1 AND tenant_id = ANY($2) AND lease_holder LIKE '%/${second.pid}/%' ORDER BY tenant_id, at`,
           [heldAt, held.map((row) => row.tenant_id)],
         );
         return rows.length === held.length && (rows as { tenant_id: string; at: Date }[]);

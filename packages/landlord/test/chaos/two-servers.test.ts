@@ -79,7 +79,7 @@ test("nothing is doubled and nothing is lost", { timeout: 240_000 }, async () =>
   const doubles = watchForDoubles(new Set(ids));
   const heldByFirst = async (): Promise<number> => {
     const rows = await database.query(
-      "SELECT count(*)::int AS held FROM tenant_work WHERE lease_owner LIKE $1",
+      "SELECT count(*)::int AS held FROM tenant_work WHERE lease_holder LIKE $1",
       [`%/${first.pid}/%`],
     );
     return Number(rows[0]?.["held"]);

@@ -1,6 +1,9 @@
 /** Leases: who may work on a tenant, and for how long. */
 import pg from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { UNBOUNDED } from "../../src/testing/store/records.ts";
+import type { Claim } from "../../src/store/store.ts";
+import { eventually } from "../support/eventually.ts";
 import type { StoreUnderTest } from "./kit.ts";
 import {
   ALL_LANES,
@@ -98,8 +101,76 @@ it("a leased tenant is not claimed; an expired lease is, with a higher token, an
   expect(
     await under.store.commit([commitOf(late, { release: { dueInMs: null, resyncInMs: null } })]),
   ).toEqual(["lost"]);
-  const [row] = await under.database.query(`SELECT lease_owner FROM tenant_work WHERE tenant_id = $1`, [id]);
-  expect(row?.["lease_owner"]).toBe("b");
+  const [row] = await under.database.query(`SELECT lease_holder FROM tenant_work WHERE tenant_id = $1`, [id]);
+  expect(row?.["lease_holder"]).toBe("b");
+});
+
+it("a claim writes its rows in place, and no index", async () => {
+  for (let index = 0; index < 20; index++) await created(under.store);
+  const updates = async (): Promise<Record<string, unknown> | undefined> =>
+    (
+      await under.database.query(
+        `SELECT n_tup_upd::int AS all, n_tup_hot_upd::int AS in_place FROM pg_stat_user_tables WHERE relname = 'tenant_work'`,
+      )
+    )[0];
+  expect(await claim(under.store, "a", { ...ALL_LANES, interactive: 20 })).toHaveLength(20);
+  // Other sessions hear of it with the next report of the one that claimed, at most a second later.
+  await eventually(async () => (await updates())?.["all"] === 20, { what: "the updates are counted" });
+  expect(await updates()).toEqual({ all: 20, in_place: 20 });
+});
+
+it("what is leased to be started counts, also where others of its queue have waited for longer", async () => {
+  const ids = [];
+  for (let index = 0; index < 4; index++) ids.push((await created(under.store)).id);
+  await under.database.query(
+    `UPDATE tenant_work SET next_reconcile_at = now() - interval '1 s', lease_holder = 'other', lease_token = 1,
+       lease_until = now() + interval '30 s' WHERE tenant_id = $1`,
+    [ids[3]],
+  );
+  await under.database.query(
+    `UPDATE tenant_work SET next_reconcile_at = now() - interval '9 s' WHERE lease_until IS NULL`,
+  );
+  const started = (maxInFlight: number): Promise<readonly Claim[]> =>
+    claim(under.store, "a", ALL_LANES, 60_000, { ...UNBOUNDED, maxInFlight });
+  expect(await started(1)).toEqual([]);
+  expect(await started(3)).toHaveLength(2);
+  expect(await started(3)).toEqual([]);
+});
+
+describe("a server of the release before, which knows no lease_holder", () => {
+  const FENCE = `SELECT 1 FROM tenant_work WHERE lease_token = $1 AND lease_owner IS NOT DISTINCT FROM 'before'`;
+  const claimsAsBefore = (): Promise<readonly Record<string, unknown>[]> =>
+    under.database.query(
+      `UPDATE tenant_work SET lease_owner = 'before', lease_until = now() + interval '30 s', lease_token = lease_token + 1
+       WHERE lease_until IS NULL OR lease_until <= now() RETURNING lease_token`,
+    );
+  const expire = (): Promise<unknown> =>
+    under.database.query(`UPDATE tenant_work SET lease_until = now() - interval '1 ms'`);
+
+  it("keeps what it claimed until its lease is over, and is fenced off after that", async () => {
+    await created(under.store);
+    const [held] = await claimsAsBefore();
+    expect(await claim(under.store)).toEqual([]);
+    expect(await under.database.query(FENCE, [held?.["lease_token"]])).toHaveLength(1);
+    await expire();
+    await claimOne(under.store);
+    expect(await under.database.query(FENCE, [held?.["lease_token"]])).toEqual([]);
+    expect(
+      await under.database.query(
+        `SELECT 1 FROM tenant_work WHERE lease_owner IS NULL AND lease_holder IS NOT NULL`,
+      ),
+    ).toHaveLength(1);
+  });
+
+  it("fences off a holder of this release whose lease it took over", async () => {
+    await created(under.store);
+    const late = await claimOne(under.store);
+    expect(await claimsAsBefore()).toEqual([]);
+    await expire();
+    expect(await claimsAsBefore()).toHaveLength(1);
+    const release = { dueInMs: null, resyncInMs: null };
+    expect(await under.store.commit([commitOf(late, { release })])).toEqual(["lost"]);
+  });
 });
 
 it("what is not due is not claimed; a write makes it due", async () => {

@@ -347,8 +347,8 @@ it("a late holder is fenced off also when its commit shares a batch with that of
   ]);
   expect(outcomes).toEqual(["lost", "committed"]);
   expect((await stored(under.store, id)).tenant.statusMessage).toBe("");
-  const work = await under.database.query("SELECT lease_owner, next_reconcile_at FROM tenant_work");
-  expect(work[0]?.["lease_owner"]).toBe("b");
+  const work = await under.database.query("SELECT lease_holder, next_reconcile_at FROM tenant_work");
+  expect(work[0]?.["lease_holder"]).toBe("b");
   expect(work[0]?.["next_reconcile_at"]).not.toBeNull();
   expect(await under.store.listTransitions({ idOrName: id, limit: 10, offset: 0 })).toHaveLength(1);
 });

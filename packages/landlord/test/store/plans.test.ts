@@ -120,7 +120,7 @@ it("a claim in front of a long backlog reads a part of it that does not grow wit
 
 it("a beat of looks reads its batch, however many tenants wait for one", async () => {
   await under.database.query(
-    `UPDATE tenant_work SET next_reconcile_at = NULL, lease_owner = NULL, lease_until = NULL,
+    `UPDATE tenant_work SET next_reconcile_at = NULL, lease_holder = NULL, lease_until = NULL,
        resync_at = now() - random() * interval '1 hour'`,
   );
   await under.database.query(`ANALYZE tenant_work`);

@@ -12,7 +12,7 @@ afterEach(() => under.close());
 
 async function work(id: string): Promise<unknown> {
   const rows = await under.database.query(
-    `SELECT lease_owner, next_reconcile_at <= now() AS due, resync_at IS NOT NULL AS looked FROM tenant_work
+    `SELECT lease_holder, next_reconcile_at <= now() AS due, resync_at IS NOT NULL AS looked FROM tenant_work
      WHERE tenant_id = $1`,
     [id],
   );
@@ -52,7 +52,7 @@ it.each([
     () => under.store.commit([commitOf(taken, { release: { dueInMs: null, resyncInMs: 60_000 } })]),
   );
   expect(outcomes).toEqual([outcome]);
-  expect(await work(id)).toEqual({ lease_owner: null, due: true, looked: outcome === "committed" });
+  expect(await work(id)).toEqual({ lease_holder: null, due: true, looked: outcome === "committed" });
 });
 
 it("releases and changes share a batch, and each is answered in its place", async () => {
@@ -69,7 +69,7 @@ it("releases and changes share a batch, and each is answered in its place", asyn
   ]);
   expect(outcomes).toEqual(["committed", "lost", "committed"]);
   for (const { id } of [first, second])
-    expect(await work(id)).toMatchObject({ lease_owner: null, due: null });
+    expect(await work(id)).toMatchObject({ lease_holder: null, due: null });
 });
 
 it("a rate of looks may divide time into any part", async () => {

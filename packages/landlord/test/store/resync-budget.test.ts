@@ -31,7 +31,7 @@ async function growTo(tenants: number): Promise<void> {
   );
   // All of them are overdue: the worst that there is.
   await under.database.query(
-    `UPDATE tenant_work SET next_reconcile_at = NULL, lease_owner = NULL, lease_until = NULL, resync_at = now() - interval '1 hour'`,
+    `UPDATE tenant_work SET next_reconcile_at = NULL, lease_holder = NULL, lease_until = NULL, resync_at = now() - interval '1 hour'`,
   );
   await under.database.query(`ANALYZE`);
 }

@@ -31,6 +31,7 @@ type ClaimResync = Parameters<WorkStore["claimResync"]>[0];
 
 const isFree = sql`(lease_until IS NULL OR lease_until <= now())`;
 const isStartable = sql`next_reconcile_at IS NOT NULL AND NOT in_flight`;
+const inQueue = sql`lane = q.lane AND compute_provider = q.compute_provider AND owner = q.owner AND ${isStartable}`;
 
 /**
  * Takes due tenants, lane by lane, and reads their facts in the same statement. In each lane those with an unfinished
@@ -68,7 +69,7 @@ const dueClaim = compiledOnce<ClaimDue, ClaimRow>(
         ),
         sql` UNION ALL `,
       )}))
-      RETURNING w.tenant_id, w.lease_owner, w.lease_token, w.wake_seq, w.lane
+      RETURNING w.tenant_id, w.lease_holder AS lease_owner, w.lease_token, w.wake_seq, w.lane
     )
     ${claimedFacts}`,
 );
@@ -108,19 +109,28 @@ function fairChoice(value: Value<ClaimDue>): RawBuilder<unknown> {
     Math.max(1, Math.floor(starts.maxInFlight * SHARE_OF_OTHER_LANES)),
   );
   return sql`
-    busy AS MATERIALIZED (
-      SELECT compute_provider, owner, lane, count(*)::int AS tenants FROM tenant_work
-      -- A tenant that is leased and due was claimed to start something. One that is leased to be observed is not due.
-      WHERE (in_flight OR lease_owner IS NOT NULL) AND (in_flight OR (next_reconcile_at <= now() AND lease_until > now()))
-      GROUP BY compute_provider, owner, lane
-    ), queues AS MATERIALIZED (
-      ${sql.join(
+    queues AS MATERIALIZED (
+      SELECT q.*, count(*) OVER (PARTITION BY q.lane) AS queues_in_lane FROM (${sql.join(
         LANE_NAMES.map(
           (name) =>
             sql`SELECT ${sql.lit(LANES[name])} AS lane, compute_provider, owner FROM ${sql.ref(`queues_${name}`)}`,
         ),
         sql` UNION ALL `,
-      )}
+      )}) q
+    ), busy AS MATERIALIZED (
+      SELECT compute_provider, owner, lane, sum(tenants)::int AS tenants FROM (
+        SELECT compute_provider, owner, lane, count(*) AS tenants FROM tenant_work WHERE in_flight
+        GROUP BY compute_provider, owner, lane
+        UNION ALL
+        -- Leased and due: claimed to start something. Claims take a queue from its front, so that is where they stand;
+        -- an index of them would make every claim write every index of its rows.
+        SELECT q.compute_provider, q.owner, q.lane, l.tenants FROM queues q CROSS JOIN LATERAL (
+          SELECT count(*) AS tenants FROM tenant_work
+          WHERE ${inQueue} AND lease_until > now() AND next_reconcile_at <= coalesce((
+            SELECT next_reconcile_at FROM tenant_work WHERE ${inQueue} AND next_reconcile_at <= now() AND ${isFree}
+            ORDER BY next_reconcile_at OFFSET 4 + (${laneLimit}) / q.queues_in_lane LIMIT 1), now())) l
+        WHERE l.tenants > 0
+      ) b GROUP BY compute_provider, owner, lane
     ), rates AS MATERIALIZED (
       SELECT compute_provider, tokens, refilled_at FROM start_rates
       WHERE compute_provider = ANY(${limited}::text[]) ORDER BY compute_provider FOR UPDATE
@@ -142,7 +152,7 @@ function fairChoice(value: Value<ClaimDue>): RawBuilder<unknown> {
         AS l(compute_provider text, max_in_flight int, starts_per_second float8) USING (compute_provider)
       WHERE NOT p.compute_provider = ANY(${blocked}::text[])
     ), open_queues AS MATERIALIZED (
-      SELECT q.*, count(*) OVER (PARTITION BY q.lane) AS queues_in_lane
+      SELECT q.lane, q.compute_provider, q.owner, count(*) OVER (PARTITION BY q.lane) AS queues_in_lane
       FROM queues q JOIN free f USING (compute_provider)
       WHERE f.starts > 0 AND (q.lane <> ${sql.lit(LANES.repair)} OR f.repairs > 0)
     ), waiting AS MATERIALIZED (
@@ -151,8 +161,7 @@ function fairChoice(value: Value<ClaimDue>): RawBuilder<unknown> {
           + coalesce((SELECT sum(tenants) FROM busy b WHERE b.owner = q.owner), 0) AS turn
       FROM open_queues q CROSS JOIN LATERAL (
         SELECT tenant_id, next_reconcile_at FROM tenant_work
-        WHERE lane = q.lane AND compute_provider = q.compute_provider AND owner = q.owner
-          AND ${isStartable} AND next_reconcile_at <= now() AND ${isFree}
+        WHERE ${inQueue} AND next_reconcile_at <= now() AND ${isFree}
         ORDER BY next_reconcile_at
         -- Enough of each queue that a claim is filled, and not every queue whole.
         LIMIT 4 + (${laneLimit}) / q.queues_in_lane) w
@@ -212,7 +221,9 @@ function startedIn(): RawBuilder<unknown> {
 
 function leased(value: Value<Pick<ClaimDue, "leaseOwner" | "leaseDurationMs">>): RawBuilder<unknown> {
   return sql`
-        lease_owner = ${value(({ leaseOwner }) => leaseOwner)},
+        lease_holder = ${value(({ leaseOwner }) => leaseOwner)},
+        -- Not null only where a server of the release before took the tenant.
+        lease_owner = NULL,
         lease_until = now() + ${value(({ leaseDurationMs }) => leaseDurationMs)} * interval '1 millisecond',
         lease_token = w.lease_token + 1`;
 }
@@ -285,7 +296,7 @@ const resyncClaim = compiledOnce<ClaimResync, ClaimRow>((value) => {
     ), claimed AS (
       UPDATE tenant_work w SET ${leased(value)}
       WHERE w.tenant_id = ANY(ARRAY(SELECT tenant_id FROM due))
-      RETURNING w.tenant_id, w.lease_owner, w.lease_token, w.wake_seq, w.lane
+      RETURNING w.tenant_id, w.lease_holder AS lease_owner, w.lease_token, w.wake_seq, w.lane
     )
     ${claimedFacts}`;
 });

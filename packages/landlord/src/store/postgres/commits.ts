@@ -239,8 +239,7 @@ const FENCE = `input AS MATERIALIZED (
     ), held AS MATERIALIZED (
       SELECT w.tenant_id, w.lease_token
       FROM tenant_work w JOIN input i ON i.tenant_id = w.tenant_id AND i.lease_token = w.lease_token
-      -- Not "=": that would let the index of all leases in, where a burst leaves more dead rows than living ones.
-      WHERE w.lease_owner IS NOT DISTINCT FROM i.lease_owner
+      WHERE w.lease_holder = i.lease_owner
       ORDER BY w.tenant_id FOR UPDATE OF w
     ), admitted AS MATERIALIZED (
       SELECT i.* FROM input i JOIN held h ON h.tenant_id = i.tenant_id AND h.lease_token = i.lease_token
@@ -256,7 +255,7 @@ const QUEUED = `worked AS (
       FROM held JOIN admitted i ON i.tenant_id = held.tenant_id LEFT JOIN current c ON c.id = held.tenant_id
     ), queued AS (
       UPDATE tenant_work w SET
-        lease_owner = CASE WHEN i.gives_back THEN NULL ELSE w.lease_owner END,
+        lease_holder = CASE WHEN i.gives_back THEN NULL ELSE w.lease_holder END,
         lease_until = CASE WHEN i.gives_back THEN NULL
           ELSE least(w.lease_until, now() + i.lease_ms * interval '1 millisecond') END,
         next_reconcile_at = CASE

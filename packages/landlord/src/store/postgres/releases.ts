@@ -71,8 +71,7 @@ const giveBack = compiledOnce<readonly Release[], OutcomeRow>(
     ), held AS MATERIALIZED (
       SELECT w.tenant_id, w.wake_seq AS wake_seq_now, i.lease_token, i.wake_seq, i.revision, i.due_in_ms, i.resync_in_ms, i.keeps_look
       FROM input i JOIN tenant_work w ON w.tenant_id = i.tenant_id
-      -- Not "=": see commitBatch.
-      WHERE w.lease_token = i.lease_token AND w.lease_owner IS NOT DISTINCT FROM i.lease_owner
+      WHERE w.lease_token = i.lease_token AND w.lease_holder = i.lease_owner
       ORDER BY w.tenant_id FOR UPDATE OF w
     ), moved AS MATERIALIZED (
       SELECT t.id FROM tenants t JOIN held h ON t.id = h.tenant_id
@@ -80,7 +79,7 @@ const giveBack = compiledOnce<readonly Release[], OutcomeRow>(
       ORDER BY t.id FOR UPDATE OF t
     )
     UPDATE tenant_work w SET
-      lease_owner = NULL,
+      lease_holder = NULL,
       lease_until = NULL,
       next_reconcile_at = CASE
         WHEN t.id IS NULL OR i.wake_seq_now <> i.wake_seq THEN now()

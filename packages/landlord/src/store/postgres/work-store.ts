@@ -160,10 +160,10 @@ async function fillIn(db: Kysely<Database>): Promise<void> {
       (SELECT tenant_id FROM tenant_work WHERE compute_provider = '' LIMIT ${GARBAGE_BATCH})`.execute(db);
   await sql`
     UPDATE tenant_work w SET in_flight = true
-    WHERE NOT w.in_flight AND w.lease_owner IS NULL AND w.tenant_id IN
+    WHERE NOT w.in_flight AND w.lease_owner IS NULL AND w.lease_holder IS NULL AND w.tenant_id IN
       (SELECT tenant_id FROM operations WHERE finished_at IS NULL)`.execute(db);
   await sql`
     UPDATE tenant_work w SET in_flight = false
-    WHERE w.in_flight AND w.lease_owner IS NULL AND NOT EXISTS
+    WHERE w.in_flight AND w.lease_owner IS NULL AND w.lease_holder IS NULL AND NOT EXISTS
       (SELECT 1 FROM operations o WHERE o.tenant_id = w.tenant_id AND o.finished_at IS NULL)`.execute(db);
 }

@@ -2,6 +2,7 @@ import type { Migration } from "kysely";
 import { initial } from "./0001-initial.ts";
 import { accessEventsWorkers } from "./0003-access-events-workers.ts";
 import { driftSweepFairness } from "./0002-drift-sweep-fairness.ts";
+import { leaseHolder } from "./0004-lease-holder.ts";
 
 /**
  * Every migration, oldest first. The number before the first dash is the schema version that it brings.
@@ -12,4 +13,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   "0001-initial": initial,
   "0002-drift-sweep-fairness": driftSweepFairness,
   "0003-access-events-workers": accessEventsWorkers,
+  "0004-lease-holder": leaseHolder,
 };

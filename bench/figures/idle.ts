@@ -28,7 +28,7 @@ interface Window {
 }
 
 async function measure(bench: Bench, { small, large }: Quiet): Promise<Figure[]> {
-  const windows = bench.isQuick ? 2 : 7;
+  const windows = bench.isQuick ? 2 : 9;
   const windowMs = bench.isQuick ? 7_000 : 30_000;
   const seen: { readonly few: Window; readonly many: Window }[] = [];
   for (let window = 0; window < windows; window++) {

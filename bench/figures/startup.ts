@@ -21,7 +21,7 @@ const TUNING = { RESTATE_GOSSIP_TICK_INTERVAL: "10ms" };
 
 async function measureStartup(bench: Bench): Promise<readonly Figure[]> {
   const program = await bench.program();
-  const rounds = bench.isQuick ? 2 : 20;
+  const rounds = bench.isQuick ? 2 : 30;
   const cold: Round[] = [];
   const warm: Round[] = [];
   const tuned: Awaited<ReturnType<typeof coldAndWarm>>[] = [];

@@ -158,8 +158,10 @@ function startDatabase(config: Config, folder: DevFolder, announcer: Announcer, 
     partEvents("PostgreSQL", announcer),
   );
   stops.push({ name: "postgres", run: () => part.stop() });
-  const up = announcer.starting("PostgreSQL", part.first, ({ port }) => `127.0.0.1:${port}`);
-  return { url: Promise.race([addressed, part.first.then(({ url }) => url)]), up };
+  return {
+    url: forWhoever(Promise.race([addressed, part.first.then(({ url }) => url)])),
+    up: forWhoever(announcer.starting("PostgreSQL", part.first, ({ port }) => `127.0.0.1:${port}`)),
+  };
 }
 
 interface EnginePart {
@@ -201,7 +203,16 @@ function startEngine(
     adminUrl,
     isEmbedded: true,
   }));
-  return { addressed, up: announcer.starting("Restate", part.first, ({ ingressUrl }) => ingressUrl) };
+  return {
+    addressed: forWhoever(addressed),
+    up: forWhoever(announcer.starting("Restate", part.first, ({ ingressUrl }) => ingressUrl)),
+  };
+}
+
+/** Whoever waits for it is told how it ended; when another part failed first, nobody comes to wait. */
+function forWhoever<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined);
+  return promise;
 }
 
 function partEvents(name: string, announcer: Announcer): Parameters<typeof keepServing<Part>>[1] {

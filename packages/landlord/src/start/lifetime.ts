@@ -102,12 +102,14 @@ export const withoutWaiting: UntilUp = () => Promise.resolve();
 export interface Orders {
   /** The command line. */
   readonly words: readonly string[];
+  /** For what this process writes; see writeTo. */
+  readonly logFile: string;
   readonly untilUp: UntilUp;
 }
 
 /**
- * Waits for the orders of a supervisor: settings become part of the environment, and what is written goes to the log.
- * Ends the process when the supervisor is gone.
+ * Waits for the orders of a supervisor: their settings become part of the environment. Ends the process when the
+ * supervisor is gone.
  */
 export async function receiveOrders(): Promise<Orders> {
   const ups = {
@@ -126,13 +128,15 @@ export async function receiveOrders(): Promise<Orders> {
   process.once("disconnect", end);
   const { words, settings, logFile } = await received;
   process.off("disconnect", end);
-  writeTo(logFile);
   Object.assign(environment(), settings);
-  return { words, untilUp: (part, signal) => aborted(AbortSignal.any([ups[part].signal, signal])) };
+  return { words, logFile, untilUp: (part, signal) => aborted(AbortSignal.any([ups[part].signal, signal])) };
 }
 
-/** Also what Node and its native parts say of a crash: so the descriptors themselves are exchanged. */
-function writeTo(file: string): void {
+/**
+ * Also what Node and its native parts say of a crash: so the descriptors themselves are exchanged. Only while no file is
+ * being opened anywhere else: the loader of modules does it on other threads, and would get the descriptor that was freed.
+ */
+export function writeTo(file: string): void {
   for (const descriptor of [STDOUT, STDERR]) {
     closeSync(descriptor);
     // A file gets the lowest descriptor that is free (POSIX, open).

@@ -17,6 +17,7 @@ import {
   reportReady,
   untilAskedToStop,
   withoutWaiting,
+  writeTo,
   type Orders,
   type UntilUp,
 } from "./lifetime.ts";
@@ -88,16 +89,18 @@ async function runDev(options: RunOptions, main: string, ahead: StartedAhead): P
 
 /** A supervisor starts its children at once: while database and engine start, their programs are loaded. */
 async function loadAhead(command: string | undefined): Promise<Orders> {
-  const received = receiveOrders();
   // With what a worker would load only when it is needed: the engine's SDK, and the compute of `landlord dev`.
-  if (command === "worker")
-    await Promise.all([
-      import("./worker.ts"),
-      import("../worker/restate/handler.ts"),
-      import("../compute/process/provider.ts"),
-    ]);
-  else await import("./server.ts");
-  return received;
+  const programs =
+    command === "worker"
+      ? [
+          import("./worker.ts"),
+          import("../worker/restate/handler.ts"),
+          import("../compute/process/provider.ts"),
+        ]
+      : [import("./server.ts")];
+  const [orders] = await Promise.all([receiveOrders(), ...programs]);
+  writeTo(orders.logFile);
+  return orders;
 }
 
 async function firstLine(stream: NodeJS.ReadableStream): Promise<string> {

@@ -178,6 +178,9 @@ export class Lane {
       ({ intent }) => intent === (wanted ?? intent) && intent !== "deleted",
     );
     const found = fitting[draw.roll % Math.max(1, fitting.length)] ?? (await this.#made(wanted));
+    // One that was paused before the reconciler came to it has no operation.
+    if (found.paused && ("operation_id" in draw.parameters || "execution_id" in draw.parameters))
+      return this.#change("resumeTenant", found);
     if (id !== "rollbackTenant") return found;
     // So that there is a configuration to go back to.
     return this.#change("updateTenant", found, { compute_config: { step: this.#counter++ } });
@@ -280,7 +283,10 @@ export class Lane {
       async () => {
         const list = await this.#call("listOperations", { id: tenant.id });
         const { operations } = list.body as { operations: { id: string; execution_id: string }[] };
-        return operations.find((each) => each.execution_id === (executionId ?? each.execution_id));
+        const found = operations.find((each) => each.execution_id === (executionId ?? each.execution_id));
+        if (found !== undefined) return found;
+        const { body } = await this.#call("getTenant", { id: tenant.id });
+        throw new Error(JSON.stringify({ operations, tenant: body }));
       },
       { what: `tenant ${tenant.name} has an operation`, everyMs: 50, timeoutMs: 30_000 },
     );

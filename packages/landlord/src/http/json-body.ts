@@ -1,4 +1,4 @@
-/** Bodies: parsed, and refused when they hold what JSON may say and PostgreSQL cannot keep. */
+/** Bodies: parsed, and refused, as queries are, when they hold what JSON and URLs may say and PostgreSQL cannot keep. */
 import { pointerSegment } from "../domain/json.ts";
 import type { App } from "./app.ts";
 import { HttpError } from "./problem.ts";
@@ -21,17 +21,23 @@ export function registerJsonBodies(app: App): void {
     },
   );
   app.addHook("preValidation", (request, _reply, done) => {
-    const details = request.body === undefined ? [] : unstorable(request.body);
-    if (details.length > 0) throw new HttpError(400, "invalid_request", "The body is not valid.", details);
+    if (request.body !== undefined) refuseUnstorable("body", request.body);
+    refuseUnstorable("querystring", request.query);
     done();
   });
 }
 
+/** @throws {HttpError} 400 `invalid_request` with each value that cannot be kept */
+function refuseUnstorable(part: "body" | "querystring", value: unknown): void {
+  const details = unstorable(value);
+  if (details.length > 0) throw new HttpError(400, "invalid_request", `The ${part} is not valid.`, details);
+}
+
 /** One sentence for each value that cannot be kept, with a JSON pointer in front. Without recursion. */
-function unstorable(body: unknown): readonly string[] {
+function unstorable(part: unknown): readonly string[] {
   const problems: string[] = [];
   const open: { readonly value: unknown; readonly pointer: string; readonly depth: number }[] = [
-    { value: body, pointer: "", depth: 0 },
+    { value: part, pointer: "", depth: 0 },
   ];
   const found = (pointer: string, message: string): void => {
     problems.push(`${pointer === "" ? "/" : pointer}: ${message}`);

@@ -139,7 +139,9 @@ async function openFleet(bench: Bench, url: string): Promise<Fleet> {
     },
     async spreadLooks(looksPerSecond) {
       await client.query(
-        "UPDATE tenant_work SET resync_at = now() + (random() * $1 - 60) * interval '1 second'",
+        // In the order in which servers that run meanwhile lock what they give back; else one of the two has to yield.
+        `UPDATE tenant_work SET resync_at = now() + (random() * $1 - 60) * interval '1 second'
+         WHERE tenant_id IN (SELECT tenant_id FROM tenant_work ORDER BY tenant_id FOR UPDATE)`,
         [size / looksPerSecond],
       );
       await tidy();
